@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// Legality first, in the order in which a reader would check it; then the enumeration, which lists
+// tile heights that fill whole waves of this device for this N, not a fixed list: 15360 rows over
+// 132 SMs want 128-row tiles, 21504 want 176.
+#include "generator/candidate_space.h"
+
+#include <fmt/format.h>
+#include <llvm/ADT/STLExtras.h>
+
+#include <algorithm>
+
+#include "generator/config_text.h"
+#include "generator/cost_model.h"
+#include "generator/launch_plan.h"
+#include "generator/occupancy.h"
+
+namespace nvfp4 {
+namespace {
+
+constexpr int kMaxStages = 8;
+constexpr int kMaxCandidates = 400;
+constexpr int kNamedBarriers = 15;
+
+std::optional<std::string> outside(const char* field, int value, int low, int high) {
+  if (value >= low && value <= high) return std::nullopt;
+  return fmt::format("{} = {} is outside {}..{}", field, value, low, high);
+}
+
+std::optional<std::string> not_multiple(const char* field, int value, int of) {
+  if (value % of == 0) return std::nullopt;
+  return fmt::format("{} = {} is not a multiple of {}", field, value, of);
+}
+
+// Ranges that keep every derived size far from overflow; checked before anything is derived.
+std::optional<std::string> range_reason(const KernelConfig& c) {
+  if (c.family != Family::mma) return std::string("family wgmma has no template yet");
+  if (auto r = outside("block_n", c.block_n, 16, 256)) return r;
+  if (auto r = outside("block_m", c.block_m, 8, 128)) return r;
+  if (auto r = outside("block_k", c.block_k, 64, 256)) return r;
+  if (auto r = outside("warps_n", c.warps_n, 1, 8)) return r;
+  if (auto r = outside("warps_k", c.warps_k, 1, 16)) return r;
+  if (auto r = outside("num_stages", c.num_stages, 2, kMaxStages)) return r;
+  if (auto r = outside("split_k", c.split_k, 1, 16)) return r;
+  if (auto r = outside("ctas_per_sm", c.ctas_per_sm, 1, 8)) return r;
+  if (auto r = not_multiple("block_n", c.block_n, kUnitRows * c.warps_n)) return r;
+  if (auto r = not_multiple("block_m", c.block_m, kTokenTile)) return r;
+  if (auto r = not_multiple("block_k", c.block_k, 64)) return r;
+  return std::nullopt;
+}
+
+std::optional<std::string> structure_reason(const KernelConfig& c, const Device& device) {
+  if (c.cluster_m != 1 || c.cluster_k != 1) return std::string("family mma has no clusters");
+  if (c.pdl && device.arch.major < 9) {
+    return fmt::format("pdl needs sm_90, the device is {}", sm_name(device.arch));
+  }
+  if (c.schedule == Schedule::split_k ? c.split_k < 2 : c.split_k != 1) {
+    return fmt::format("split_k = {} does not go with schedule {}", c.split_k, name(c.schedule));
+  }
+  if (c.warps_n > 1 && c.warps_k > kNamedBarriers) {
+    return fmt::format("warps_k = {} groups exceed {} named barriers", c.warps_k, kNamedBarriers);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> resource_reason(const KernelConfig& c, const Device& device) {
+  if (threads(c) > 1024) return fmt::format("{} threads exceed 1024", threads(c));
+  if (smem_bytes(c) > device.smem_per_block) {
+    return fmt::format("shared memory {} exceeds {} for {}", smem_bytes(c), device.smem_per_block,
+                       sm_name(device.arch));
+  }
+  if (const int need = estimated_registers(c); need > register_budget(c)) {
+    return fmt::format("about {} registers a thread exceed {}", need, register_budget(c));
+  }
+  if (const int fit = resident_ctas(c, device); fit < c.ctas_per_sm) {
+    return fmt::format("ctas_per_sm = {} exceeds the {} that fit {}", c.ctas_per_sm, fit,
+                       sm_name(device.arch));
+  }
+  return std::nullopt;
+}
+
+using IntList = llvm::SmallVector<int, 16>;
+
+// Token tiles: the few that cover m with the least padding, and smaller ones for more parallelism.
+IntList token_tiles(int64_t m) {
+  IntList list;
+  const int64_t needed = (m + kTokenTile - 1) / kTokenTile * kTokenTile;
+  for (const int block : {8, 16, 24, 32, 48, 64, 96, 128}) {
+    if (block > needed && !list.empty()) break;
+    const int64_t covered = (m + block - 1) / block * block;
+    if (block < 64 && needed > 4 * block) continue;
+    if (covered <= needed + needed / 4) list.push_back(block);
+  }
+  return list;
+}
+
+// Tile heights: the least that finish n in 1..4 waves of 1..4 CTAs an SM, and the plain powers of
+// two.
+IntList tile_heights(const Problem& problem, int64_t tiles_m, int warps_n, const Device& device) {
+  IntList list;
+  const int granule = kUnitRows * warps_n;
+  const auto add = [&](int64_t rows) {
+    const int64_t height = (rows + granule - 1) / granule * granule;
+    if (height >= granule && height <= 256 && !llvm::is_contained(list, height))
+      list.push_back(int(height));
+  };
+  for (int ctas = 1; ctas <= 8; ++ctas) {
+    const int64_t columns = std::max<int64_t>(1, int64_t{device.sm_count} * ctas / tiles_m);
+    add((problem.n + columns - 1) / columns);
+  }
+  for (const int height : {16, 32, 64, 128, 256}) add(height);
+  return list;
+}
+
+// Depths worth trying: the deepest that fits the residency asked for, and two shallower ones.
+IntList stage_counts(KernelConfig config, const Device& device) {
+  const int share = std::min(device.smem_per_block, device.smem_per_sm / config.ctas_per_sm - 1024);
+  const int deepest = std::min(kMaxStages, share / (config.warps_k * stage_bytes(config)));
+  IntList list;
+  for (const int stages : {deepest, (deepest + 3) / 2, 3}) {
+    if (stages >= 2 && stages <= deepest && !llvm::is_contained(list, stages))
+      list.push_back(stages);
+  }
+  return list;
+}
+
+struct Ranked {
+  KernelConfig config;
+  double seconds;
+};
+
+class Collector {
+ public:
+  Collector(const Problem& problem, int64_t m, const Device& device)
+      : problem_(problem), m_(m), device_(device) {}
+
+  void add_schedules(KernelConfig config) {
+    add(config);
+    const LaunchPlan plan = launch_plan(config, problem_, m_, device_);
+    const int64_t tiles = int64_t{plan.tiles_n} * plan.tiles_m;
+    const int64_t slots = int64_t{device_.sm_count} * config.ctas_per_sm;
+    const int64_t steps = (problem_.k + config.block_k - 1) / config.block_k;
+    // Sharing a tile between CTAs only ever pays when whole tiles leave SMs without work.
+    if (tiles % slots == 0) return;
+    config.schedule = Schedule::split_k;
+    for (const int split : {2, 3, 4, 6, 8}) {
+      config.split_k = split;
+      if (tiles * split <= 2 * slots && steps >= int64_t{split} * config.warps_k) add(config);
+    }
+    config.split_k = 1;
+    config.schedule = Schedule::stream_k;
+    if (tiles <= 16 * slots && tiles * steps < (int64_t{1} << 31)) add(config);
+  }
+
+  llvm::SmallVector<KernelConfig, 0> take() {
+    llvm::sort(ranked_, [](const Ranked& a, const Ranked& b) {
+      if (a.seconds != b.seconds) return a.seconds < b.seconds;
+      return config_text(a.config) < config_text(b.config);
+    });
+    llvm::SmallVector<KernelConfig, 0> configs;
+    for (const Ranked& r : ranked_) {
+      if (configs.size() == kMaxCandidates) break;
+      if (configs.empty() || !(configs.back() == r.config)) configs.push_back(r.config);
+    }
+    return configs;
+  }
+
+ private:
+  void add(const KernelConfig& config) {
+    if (illegal_reason(config, device_)) return;
+    ranked_.push_back({config, estimate(config, problem_, m_, device_).seconds});
+  }
+
+  const Problem& problem_;
+  int64_t m_;
+  const Device& device_;
+  llvm::SmallVector<Ranked, 0> ranked_;
+};
+
+}  // namespace
+
+std::optional<std::string> illegal_reason(const KernelConfig& config, const Device& device) {
+  if (auto reason = range_reason(config)) return reason;
+  if (auto reason = structure_reason(config, device)) return reason;
+  return resource_reason(config, device);
+}
+
+llvm::SmallVector<KernelConfig, 0> candidates(const Problem& problem, int64_t m,
+                                              const Device& device) {
+  Collector collector(problem, m, device);
+  for (const int block_m : token_tiles(m)) {
+    for (const int warps_n : {1, 2, 4}) {
+      const int64_t tiles_m = (m + block_m - 1) / block_m;
+      for (const int block_n : tile_heights(problem, tiles_m, warps_n, device)) {
+        for (const int warps_k : {1, 2, 4, 8, 16}) {
+          const int warps = warps_n * warps_k;
+          if (warps < 2 || warps > 16) continue;
+          for (const int ctas : {1, 2, 3, 4}) {
+            for (const int block_k : {64, 128}) {
+              KernelConfig config{.act = problem.act,
+                                  .block_n = block_n,
+                                  .block_m = block_m,
+                                  .block_k = block_k,
+                                  .warps_n = warps_n,
+                                  .warps_k = warps_k,
+                                  .ctas_per_sm = ctas,
+                                  .pdl = device.arch.major >= 9};
+              for (const int stages : stage_counts(config, device)) {
+                config.num_stages = stages;
+                collector.add_schedules(config);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  return collector.take();
+}
+
+KernelConfig default_config(const Problem& problem, int64_t m, const Device& device) {
+  return candidates(problem, m, device).front();
+}
+
+}  // namespace nvfp4

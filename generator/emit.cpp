@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "generator/emit.h"
+
+#include <fmt/format.h>
+#include <llvm/ADT/StringSet.h>
+
+#include <string_view>
+
+#include "generator/config_text.h"
+#include "generator/template_bundle.h"
+
+namespace nvfp4 {
+namespace {
+
+std::string config_literal(const KernelConfig& c) {
+  return fmt::format(
+      "nvfp4::KernelConfig{{.family = nvfp4::Family::{}, .act = nvfp4::Activation::{},\n"
+      "    .block_n = {}, .block_m = {}, .block_k = {}, .warps_n = {}, .warps_k = {},\n"
+      "    .num_stages = {}, .schedule = nvfp4::Schedule::{}, .split_k = {}, .ctas_per_sm = {},\n"
+      "    .cluster_m = {}, .cluster_k = {}, .pdl = {}}}",
+      name(c.family), name(c.act), c.block_n, c.block_m, c.block_k, c.warps_n, c.warps_k,
+      c.num_stages, name(c.schedule), c.split_k, c.ctas_per_sm, c.cluster_m, c.cluster_k, c.pdl);
+}
+
+std::string instantiation(const KernelConfig& config, const Problem& problem) {
+  return fmt::format(
+      "// {}\n"
+      "constexpr auto kConfig = {};\n"
+      "static_assert(nvfp4::smem_bytes(kConfig) == {}, \"host and device disagree\");\n"
+      "static_assert(nvfp4::threads(kConfig) == {}, \"host and device disagree\");\n"
+      "extern \"C\" __global__ void __launch_bounds__(nvfp4::threads(kConfig), "
+      "kConfig.ctas_per_sm)\n"
+      "{}(const __grid_constant__ nvfp4::GemmParams params) {{\n"
+      "  nvfp4::gemm_mma<kConfig, {}, {}>(params);\n"
+      "}}\n",
+      config_text(config), config_literal(config), smem_bytes(config), threads(config), kKernelName,
+      problem.n, problem.k);
+}
+
+std::string_view text_of(std::string_view name) {
+  for (const TemplateFile& file : template_files()) {
+    if (file.name == name) return file.text;
+  }
+  return {};
+}
+
+// Appends a template with its includes replaced by their text, each file once.
+void inline_template(std::string_view name, llvm::StringSet<>& seen, std::string& out) {
+  if (!seen.insert(llvm::StringRef(name.data(), name.size())).second) return;
+  std::string_view text = text_of(name);
+  constexpr std::string_view kInclude = "#include \"";
+  while (!text.empty()) {
+    const size_t length = text.find('\n');
+    const std::string_view line = text.substr(0, length);
+    text.remove_prefix(length == std::string_view::npos ? text.size() : length + 1);
+    if (line.starts_with(kInclude)) {
+      const std::string_view rest = line.substr(kInclude.size());
+      inline_template(rest.substr(0, rest.find('"')), seen, out);
+    } else if (line != "#pragma once") {
+      out.append(line).push_back('\n');
+    }
+  }
+}
+
+}  // namespace
+
+std::string emit_source(const KernelConfig& config, const Problem& problem) {
+  return "#include \"gemm_mma.cuh\"\n\n" + instantiation(config, problem);
+}
+
+std::string emit_standalone(const KernelConfig& config, const Problem& problem) {
+  llvm::StringSet<> seen;
+  std::string out;
+  inline_template("gemm_mma.cuh", seen, out);
+  return out + "\n" + instantiation(config, problem);
+}
+
+}  // namespace nvfp4

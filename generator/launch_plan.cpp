@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "generator/launch_plan.h"
+
+#include <algorithm>
+
+namespace nvfp4 {
+
+LaunchPlan launch_plan(const KernelConfig& config, const Problem& problem, int64_t m,
+                       const Device& device) {
+  LaunchPlan plan;
+  plan.threads = threads(config);
+  plan.smem_bytes = smem_bytes(config);
+  plan.tiles_n = static_cast<int>((problem.n + config.block_n - 1) / config.block_n);
+  plan.tiles_m = static_cast<int>((m + config.block_m - 1) / config.block_m);
+  const int64_t tiles = int64_t{plan.tiles_n} * plan.tiles_m;
+  const int64_t steps = (problem.k + config.block_k - 1) / config.block_k;
+  int64_t partials = 0;
+  switch (config.schedule) {
+    case Schedule::data_parallel:
+      plan.grid = tiles;
+      break;
+    case Schedule::split_k:
+      plan.grid = tiles * config.split_k;
+      partials = config.split_k > 1 ? plan.grid : 0;
+      break;
+    case Schedule::stream_k:
+      // At least one step a CTA; a CTA's range touches at most two tiles that others share.
+      plan.grid = std::min<int64_t>(int64_t{device.sm_count} * config.ctas_per_sm, tiles * steps);
+      partials = 2 * plan.grid;
+      break;
+  }
+  if (uses_workspace(config)) {
+    plan.counter_bytes = (tiles * 4 + 255) / 256 * 256;
+    plan.workspace_bytes = plan.counter_bytes + partials * partial_bytes(config);
+  }
+  return plan;
+}
+
+}  // namespace nvfp4

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// The grid, block, shared memory and workspace with which a config runs a problem at one M: the
+// only place where launch geometry is computed, for the library, the tuner and the tests alike.
+#pragma once
+
+#include <cstdint>
+
+#include "generator/device.h"
+#include "generator/problem.h"
+#include "templates/kernel_config.h"
+
+namespace nvfp4 {
+
+struct LaunchPlan {
+  int64_t grid = 0;  ///< CTAs, one dimension
+  int threads = 0;
+  int smem_bytes = 0;
+  int tiles_n = 0;
+  int tiles_m = 0;
+  int64_t counter_bytes = 0;    ///< head of the workspace, zero between launches
+  int64_t workspace_bytes = 0;  ///< counters and partials
+};
+
+LaunchPlan launch_plan(const KernelConfig& config, const Problem& problem, int64_t m,
+                       const Device& device);
+
+}  // namespace nvfp4

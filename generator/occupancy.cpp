@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "generator/occupancy.h"
+
+#include <algorithm>
+
+#include "templates/packed_layout.h"
+
+namespace nvfp4 {
+namespace {
+
+// Each resident CTA costs the driver 1 KiB of shared memory beside its own.
+constexpr int kReservedSmem = 1024;
+
+// Main loop state of the mma family besides accumulators and fragments. Under a limit of 64
+// registers, one 16-row unit of 8 tokens (4 + 8 of those) compiles without spills; two that share a
+// stage (8 + 8) do not.
+constexpr int kLoopRegisters = 50;
+
+// What the exchange of partials keeps alive across the main loop: without it, 10 of 64 candidates
+// of 4096 x 4096 at M = 64 spilled, all of them split-K or stream-K.
+constexpr int kExchangeRegisters = 48;
+
+// Per 16-row unit of a warp whose strip does not start on a 64-row tile: addresses that are no
+// constants.
+constexpr int kUnalignedRegisters = 5;
+
+}  // namespace
+
+int estimated_registers(const KernelConfig& config) {
+  const int token_tiles = config.block_m / kTokenTile;
+  const int batch = token_tiles <= 2 ? 4 : 2;
+  const int exchange = uses_workspace(config) ? kExchangeRegisters : 0;
+  const bool aligned = units_per_warp(config) % 4 == 0 && config.block_n % kTileRows == 0;
+  const int addresses = aligned ? 0 : kUnalignedRegisters * units_per_warp(config);
+  return addresses + accumulator_registers(config) + token_tiles * batch * 2 + kLoopRegisters +
+         exchange;
+}
+
+int resident_ctas(const KernelConfig& config, const Device& device) {
+  const int by_smem = device.smem_per_sm / (smem_bytes(config) + kReservedSmem);
+  const int by_threads = device.threads_per_sm / threads(config);
+  const int registers =
+      std::min(register_budget(config), (estimated_registers(config) + 7) / 8 * 8);
+  const int by_registers = device.registers_per_sm / (registers * threads(config));
+  return std::min({by_smem, by_threads, by_registers, device.ctas_per_sm});
+}
+
+}  // namespace nvfp4

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "generator/problem.h"
+
+#include <fmt/format.h>
+
+#include "generator/config_text.h"
+
+namespace nvfp4 {
+
+std::optional<std::string> shape_error(int64_t n, int64_t k) {
+  if (n < 1) return fmt::format("N = {} is below 1", n);
+  if (k < kBlockSize) return fmt::format("K = {} is below {}", k, kBlockSize);
+  if (k % kBlockSize != 0) return fmt::format("K = {} is not a multiple of {}", k, kBlockSize);
+  if (n > kMaxDimension) return fmt::format("N = {} exceeds {}", n, kMaxDimension);
+  if (k > kMaxDimension) return fmt::format("K = {} exceeds {}", k, kMaxDimension);
+  return std::nullopt;
+}
+
+std::optional<std::string> tokens_error(int64_t m) {
+  if (m < 1) return fmt::format("M = {} is below 1", m);
+  if (m > kMaxM) return fmt::format("M = {} exceeds {}", m, kMaxM);
+  return std::nullopt;
+}
+
+std::string key_text(const Problem& p) {
+  return fmt::format("dense layout={} n={} k={} act={} arch={}", p.layout, p.n, p.k, name(p.act),
+                     sm_name(p.arch));
+}
+
+int64_t packed_bytes(int64_t n, int64_t k) { return packed_tiles(n, k) * kTileBytes; }
+
+}  // namespace nvfp4

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// One GEMM request without its token count, and the sizes that follow from it, overflow-checked.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "generator/device.h"
+#include "templates/kernel_config.h"
+#include "templates/packed_layout.h"
+
+namespace nvfp4 {
+
+constexpr int64_t kMaxM = 1 << 20;          ///< tokens of one launch
+constexpr int64_t kMaxDimension = 1 << 22;  ///< N and K: 4 Mi
+
+enum class ProblemKind : int { dense = 0 };
+
+/// The key under which kernels are tuned and looked up; output type, bias, strides and segments are
+/// run-time branches of every kernel and no part of it.
+struct Problem {
+  ProblemKind kind = ProblemKind::dense;
+  int layout = kLayoutVersion;
+  int64_t n = 0;
+  int64_t k = 0;
+  Activation act = Activation::bf16;
+  Arch arch;
+
+  friend bool operator==(const Problem&, const Problem&) = default;
+};
+
+/// Why (n, k) is no problem this product runs, e.g. "K = 100 is not a multiple of 16"; empty when
+/// it is.
+std::optional<std::string> shape_error(int64_t n, int64_t k);
+
+/// Why m is no token count, or empty.
+std::optional<std::string> tokens_error(int64_t m);
+
+/// "dense layout=1 n=4096 k=4096 act=bf16 arch=sm_90a": the canonical key text.
+std::string key_text(const Problem& problem);
+
+/// Packed bytes of the weights: 0.5625 a weight after padding to 64 x 64.
+int64_t packed_bytes(int64_t n, int64_t k);
+
+}  // namespace nvfp4
