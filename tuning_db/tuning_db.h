@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tuning database: an append-only history of measurements and the winners that follow from it,
+// in one SQLite file. Every row carries a checksum and is validated when read: a bad row is a
+// warning and a miss, never an error. Tuners write through it; serving reads it once into a
+// Snapshot (runtime/lookup.h) and closes it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "tuning_db/records.h"
+
+namespace nvfp4 {
+
+class Transaction;
+
+/// The database cannot be used: a path that cannot be written, a newer schema, another program's
+/// file, a full disk. Rows committed before stay.
+class DatabaseError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Where the user's database lives, and why not where one would expect it.
+struct DatabasePath {
+  std::string path;    ///< empty: nowhere, keep it in memory
+  std::string reason;  ///< one line when path is empty
+};
+
+/// $NVFP4_DB, else $XDG_DATA_HOME/nvfp4/tuning.db, else $HOME/.local/share/nvfp4/tuning.db, else
+/// memory. Reads the environment; creates nothing.
+DatabasePath default_database_path();
+
+enum class Access : int {
+  read_write,  ///< created if missing, directory 0700 and file 0600; a corrupt file is set aside
+  read_only,   ///< must exist; never changed, except that a dead writer's journal is rolled back
+  immutable,   ///< a shipped file: no lock is taken and no file is made beside it
+  memory,      ///< the path is ignored and nothing is kept
+};
+
+/// One connection; use it from one thread at a time. Several processes may write to one file at
+/// once.
+class TuningDb {
+ public:
+  /// Opens and checks the whole file. A corrupt, truncated or foreign-format file is renamed to
+  /// "<path>.corrupt-<n>" under read_write (see warnings()) and is a DatabaseError otherwise.
+  TuningDb(const std::string& path, Access access);
+  ~TuningDb();
+  TuningDb(TuningDb&&) noexcept;
+  TuningDb& operator=(TuningDb&&) noexcept;
+
+  /// Empty for a database in memory.
+  const std::string& path() const;
+
+  /// One line for each thing that was set aside or skipped since opening, oldest first.
+  const std::vector<std::string>& warnings() const;
+
+  /// Makes the calls until commit() one transaction: one wait for the disk instead of one each.
+  /// Without commit() all of them are undone. Keep it short: other writers wait meanwhile.
+  class Batch {
+   public:
+    explicit Batch(TuningDb& database);
+    ~Batch();
+    void commit();
+
+   private:
+    std::unique_ptr<Transaction> transaction_;
+  };
+
+  /// Records an invocation of the tuner and returns its id.
+  int64_t add_run(const RunRecord& run);
+
+  /// Appends rows, all or none, in one transaction. Returns their ids in order.
+  std::vector<int64_t> add(int64_t run, std::span<const Measurement> measurements);
+  int64_t add(int64_t run, const Measurement& measurement);
+
+  /// Marks a candidate as in flight before anything of it runs. A marker that is still there in a
+  /// later run means that the candidate took its tuner down.
+  void start(int64_t run, const Problem& problem, const KernelConfig& config);
+
+  /// Clears every marker of the candidate: its outcome is known (add it first), or it was
+  /// interrupted for a reason of its tuner's own.
+  void finish(int64_t run, const Problem& problem, const KernelConfig& config);
+
+  /// Candidates whose markers are still there. Read it before starting any.
+  std::vector<Suspect> suspects(const DeviceKey& device, const Problem& problem);
+
+  /// Stores a winner in place of the one of the same device, problem, policy, provenance and tuned
+  /// M. Its evidence must be a row of this database that agrees with it and is ok, else
+  /// DatabaseError.
+  void store(const Winner& winner);
+
+  /// Every valid winner, in a fixed order.
+  std::vector<Winner> winners();
+  std::vector<Winner> winners(const DeviceKey& device, const Problem& problem);
+
+  /// Valid measurements in the order they were added, every outcome and toolchain included. A
+  /// resumed tuner skips what it finds here with its own toolchain.
+  std::vector<Measurement> measurements();
+  std::vector<Measurement> measurements(const DeviceKey& device, const Problem& problem);
+
+  /// Rows stored, bad ones included.
+  struct Counts {
+    int64_t runs = 0;
+    int64_t measurements = 0;
+    int64_t winners = 0;
+  };
+  Counts counts();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace nvfp4
