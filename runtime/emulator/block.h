@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// A thread block: its warps, its shared memory with the shadow, its barriers. One host thread runs
+// it: each warp in turn until it blocks, ends or has used its time slice. A Block is built once and
+// then started for one CTA after the other.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "runtime/emulator/machine.h"
+#include "runtime/emulator/program.h"
+#include "runtime/emulator/shared_shadow.h"
+#include "runtime/emulator/warp.h"
+
+namespace nvfp4::emulator {
+
+/// What all blocks of a launch share.
+struct Launch {
+  const LaunchRequest* request = nullptr;
+  const Function* function = nullptr;
+  GlobalMemory* memory = nullptr;
+  std::atomic<int64_t> warp_instructions{0};
+  std::atomic<int64_t> bytes_read{0};
+  std::atomic<int64_t> bytes_written{0};
+  std::atomic<bool> stop{false};  ///< set by the first fault
+  std::mutex mutex;
+  std::optional<Fault> fault;  ///< under the mutex
+
+  void report(Fault found);
+};
+
+/// How the threads of a CTA that meet at a barrier combine a predicate.
+enum class BarrierReduction : uint8_t { none, popc, all, any };
+
+class Block {
+ public:
+  explicit Block(Launch& launch);
+
+  void start(int64_t number);  ///< the CTA's linear number in the grid
+
+  /// Runs until the CTA ends or, unless `past_grid_wait`, until every warp waits for the grid
+  /// before it. True when it ended. A fault goes to the launch and counts as an end.
+  bool run(bool past_grid_wait);
+
+  // For instructions.
+  Launch& launch() { return launch_; }
+  const LaunchRequest& request() const { return *launch_.request; }
+  SharedShadow& shadow() { return shadow_; }
+  std::byte* shared() { return shared_.data(); }
+  size_t shared_bytes() const { return shared_bytes_; }
+  std::byte* local(int warp, int lane) {
+    return local_.data() + static_cast<size_t>(warp * kWarpLanes + lane) * function_.local_bytes;
+  }
+  uint32_t special(Special special, int warp, int lane) const;
+  bool past_grid_wait() const { return past_grid_wait_; }
+  uint64_t clock() { return ++clock_ + static_cast<uint64_t>(instructions_); }  ///< grows, no more
+
+  /// The live allocation that holds `address`; zero bytes when there is none.
+  const GlobalMemory::Block& allocation(uint64_t address) {
+    if (address - cached_.address >= cached_.bytes) cached_ = launch_.memory->block(address);
+    return cached_;
+  }
+  void count_read(int64_t bytes) { bytes_read_ += bytes; }
+  void count_written(int64_t bytes) { bytes_written_ += bytes; }
+
+  /// A warp arrives at barrier `id`, which `threads` threads complete (0: all of the CTA). If
+  /// `waits`, the warp sleeps until then. For a reduction, `lanes` are those whose predicate holds.
+  struct Arrival {
+    int id;
+    uint32_t threads;
+    bool waits;
+    BarrierReduction reduction = BarrierReduction::none;
+    uint32_t lanes = 0;
+    Slot destination = kNoSlot;
+  };
+  void arrive(Warp& warp, const Arrival& arrival);
+  void warp_ended(const Warp& warp);
+
+ private:
+  static constexpr int kBarriers = 16;
+  struct Barrier {
+    uint32_t expected = 0;         // threads; 0: all warps that have not ended
+    int arrived = 0;               // warps
+    bool waited_for_grid = false;  // by one of those who arrived
+    BarrierReduction reduction = BarrierReduction::none;
+    uint32_t true_count = 0;
+    uint32_t all_count = 0;
+    std::vector<std::pair<int, Slot>> waiting;  // warps, and where each wants the reduction
+    SharedShadow::Clock clock{};
+  };
+
+  void run_warps();
+  bool run_round();
+  void try_complete(Barrier& barrier);
+  [[noreturn]] void report_deadlock();
+  Fault located(const Violation& violation, const Warp& warp) const;
+  std::array<uint32_t, 3> thread_position(int warp, int lane) const;
+  void flush_counters();
+
+  Launch& launch_;
+  const Function& function_;
+  int threads_;
+  int live_warps_ = 0;
+  bool past_grid_wait_ = false;
+  size_t shared_bytes_;
+  std::vector<std::byte> shared_;
+  std::vector<std::byte> local_;
+  SharedShadow shadow_;
+  std::array<Barrier, kBarriers> barriers_;
+  std::vector<Warp> warps_;
+  std::vector<int> order_;  // in which the warps take their turns
+  int running_ = 0;         // the warp whose turn it is
+  int64_t number_ = 0;
+  std::array<uint32_t, 3> position_{};
+  GlobalMemory::Block cached_;
+  uint64_t clock_ = 0;
+  int64_t instructions_ = 0;  // not yet added to the launch's, as the next two
+  int64_t bytes_read_ = 0;
+  int64_t bytes_written_ = 0;
+};
+
+}  // namespace nvfp4::emulator
