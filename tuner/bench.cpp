@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the GPU worker does with each kind of request.
+#include "tuner/bench.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <random>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "generator/launch_plan.h"
+#include "runtime/numerics.h"
+#include "tuner/cold_pool.h"
+#include "tuner/gate.h"
+#include "tuner/gpu_clock.h"
+#include "tuner/gpu_lock.h"
+#include "tuner/measure.h"
+
+namespace nvfp4 {
+namespace {
+
+constexpr double kCoarseSeconds = 4e-4;  // of one replay: enough to rank, finals decide
+constexpr int kCoarseReplays = 7;
+constexpr int64_t kMostTokensAtOnce = 4096;  // test data for all Ms of a run up to here
+// An emulated kernel that executes this many warp instructions never ends: the gate's launches stay
+// below a tenth of it.
+constexpr int64_t kHangInstructions = 100'000'000;
+constexpr double kRoundSeconds = 2.5e-3;  // of one finalist's chain in one round
+
+ColdPool cold_pool(const Gpu& gpu, int64_t bytes, uint64_t seed) {
+  return ColdPool(gpu, bytes, pool_copies(bytes, gpu.facts().l2_bytes), seed);
+}
+
+// The arguments of timed launches that do not change from launch to launch: hot, as when serving.
+struct TimingData {
+  Problem problem;
+  int64_t max_m;
+  ColdPool pool;
+  DeviceBuffer activations;
+  DeviceBuffer out;
+  DeviceBuffer global_scales;
+
+  TimingData(const Gpu& gpu, const Problem& p, int64_t max_m, uint64_t seed)
+      : problem(p),
+        max_m(max_m),
+        pool(cold_pool(gpu, packed_bytes(p.n, p.k), seed)),
+        activations(gpu, max_m * p.k * 2),
+        out(gpu, max_m * p.n * 2),
+        global_scales(gpu, (p.n + kTileRows - 1) / kTileRows * 4) {
+    std::mt19937_64 random(seed);
+    std::vector<uint16_t> values(max_m * p.k);
+    for (uint16_t& value : values) {
+      const float x =
+          static_cast<float>(static_cast<int64_t>(random() >> 40) - (1 << 23)) * 0x1p-23f;
+      value = p.act == Activation::bf16 ? bf16_bits(x) : fp16_bits(x);
+    }
+    activations.upload(bytes_of(values));
+    const std::vector<float> ones(global_scales.size() / 4, 1.0f);
+    global_scales.upload(bytes_of(ones));
+  }
+};
+
+// A loaded kernel with its launch and a workspace of its own.
+struct Prepared {
+  Kernel kernel;
+  LaunchPlan plan;
+  DeviceBuffer workspace;
+
+  Prepared(const Gpu& gpu, std::string_view image, const KernelConfig& config,
+           const Problem& problem, int64_t m)
+      : kernel(gpu, image, smem_bytes(config)),
+        plan(launch_plan(config, problem, m, gpu.facts())),
+        workspace(gpu, plan.workspace_bytes) {
+    if (plan.workspace_bytes > 0) workspace_init(gpu, workspace.address(), plan, nullptr);
+  }
+
+  TimedKernel timed(const TimingData& data, int64_t m) const {
+    return {.kernel = &kernel,
+            .params = {.activations = data.activations.as<>(),
+                       .out = data.out.as<>(),
+                       .global_scales = data.global_scales.as<float>(),
+                       .workspace = plan.workspace_bytes > 0 ? workspace.as<>() : nullptr,
+                       .lda = data.problem.k,
+                       .ldo = data.problem.n,
+                       .m = static_cast<int>(m),
+                       .tiles_m = plan.tiles_m,
+                       .out_type = data.problem.act == Activation::bf16 ? OutputType::bf16
+                                                                        : OutputType::fp16,
+                       .partials_offset = static_cast<unsigned>(plan.counter_bytes)},
+            .plan = plan};
+  }
+};
+
+}  // namespace
+
+struct Bench::State {
+  std::string device;
+  std::optional<Gpu> gpu;
+  std::unique_ptr<Gate> gate;
+  Problem gate_problem;
+  int64_t gate_tokens_made = 0;
+  uint64_t gate_seed = 0;
+  std::unique_ptr<TimingData> timing;
+
+  void open(const std::string& spec) {
+    if (gpu && device == spec) return;
+    timing.reset();
+    gate.reset();
+    gpu.emplace(open_device(spec).gpu);
+    device = spec;
+    if (!gpu->emulated()) return;
+    const auto limit = reinterpret_cast<void (*)(int64_t)>(
+        gpu->driver().symbol("nvfp4_emulator_limit_instructions"));
+    if (limit != nullptr) limit(kHangInstructions);
+  }
+
+  /// The gate of a problem with room for `m` tokens; at once for `max_m` where that costs little.
+  Gate& gate_for(const Problem& problem, int64_t m, int64_t max_m, uint64_t seed) {
+    const bool fits = gate && gate_problem == problem && gate_seed == seed && gate_tokens_made >= m;
+    if (!fits) {
+      gate.reset();
+      const int threads = static_cast<int>(std::max(std::thread::hardware_concurrency(), 1u));
+      gate_tokens_made = gpu->emulated() || max_m > kMostTokensAtOnce ? m : std::max(m, max_m);
+      gate = std::make_unique<Gate>(*gpu, problem, gate_tokens_made, seed, threads);
+      gate_problem = problem;
+      gate_seed = seed;
+    }
+    return *gate;
+  }
+
+  TimingData& timing_for(const Problem& problem, int64_t m, uint64_t seed) {
+    if (!timing || timing->problem != problem || timing->max_m < m) {
+      timing.reset();
+      timing = std::make_unique<TimingData>(*gpu, problem, m, seed);
+    }
+    return *timing;
+  }
+
+  /// What an emulated device says about its last fault; empty on a real one.
+  std::string fault_report() const {
+    if (!gpu || !gpu->emulated()) return {};
+    const auto report = reinterpret_cast<size_t (*)(char*, size_t)>(
+        gpu->driver().symbol("nvfp4_emulator_last_report"));
+    if (report == nullptr) return {};
+    std::string text(4096, '\0');
+    report(text.data(), text.size());
+    text.resize(std::min(text.find('\0'), text.size()));
+    return text;
+  }
+
+  Evaluation evaluate(const EvaluateJob& job, bool& spoilt);
+  FinalsResult finals(const FinalsJob& job);
+};
+
+Evaluation Bench::State::evaluate(const EvaluateJob& job, bool& spoilt) {
+  Evaluation evaluation;
+  const auto failed = [&](const CudaError& error, Verdict verdict) {
+    spoilt = error.is_sticky();
+    const std::string report = fault_report();
+    return Evaluation{.verdict = verdict, .text = report.empty() ? error.what() : report};
+  };
+  Problem gated = job.problem;
+  gated.n = job.gate_n;
+  const int64_t m = gate_tokens(job.config, gated, job.m, gpu->facts());
+  std::optional<Prepared> prepared;
+  try {
+    prepared.emplace(*gpu, job.image, job.config, gated, job.m);
+  } catch (const CudaError& error) {
+    return failed(error, error.is_sticky() ? verdict_of(error) : Verdict::load_failed);
+  }
+  evaluation.registers = prepared->kernel.registers();
+  try {
+    Gate& gate = gate_for(gated, m, job.max_m, job.seed);
+    const GateResult result = gate.run(prepared->kernel, job.config, m, job.depth);
+    evaluation.verdict = result.verdict;
+    evaluation.text = result.text;
+    if (job.gate_n != job.problem.n) {
+      evaluation.text += fmt::format(" (gate on N={} of {})", job.gate_n, job.problem.n);
+    }
+    if (m != job.m) evaluation.text += fmt::format(" (gate on M={} of {})", m, job.m);
+    if (evaluation.verdict != Verdict::ok || job.policies.empty()) return evaluation;
+    const TimingData& data = timing_for(job.problem, job.max_m, job.seed);
+    const GpuLock lock(*gpu);
+    for (Policy policy : job.policies) {
+      evaluation.times.push_back(time_cold(*gpu, prepared->timed(data, job.m), data.pool, policy,
+                                           kCoarseSeconds, kCoarseReplays));
+    }
+  } catch (const CudaError& error) {
+    return failed(error, verdict_of(error));
+  }
+  const ClockReading clock = GpuClock(*gpu).read();
+  for (PolicyTimes& times : evaluation.times) {
+    times.clock_mhz = clock.sm_mhz;
+    times.throttled = clock.throttled;
+  }
+  return evaluation;
+}
+
+FinalsResult Bench::State::finals(const FinalsJob& job) {
+  const TimingData& data = timing_for(job.problem, job.m, job.seed);
+  std::vector<std::unique_ptr<Prepared>> prepared;
+  std::vector<TimedKernel> timed;
+  for (size_t i = 0; i < job.configs.size(); ++i) {
+    prepared.push_back(
+        std::make_unique<Prepared>(*gpu, job.images[i], job.configs[i], job.problem, job.m));
+    timed.push_back(prepared.back()->timed(data, job.m));
+  }
+  const GpuLock lock(*gpu);
+  return {.times = time_rounds(*gpu, timed, data.pool, job.policy, kRoundSeconds)};
+}
+
+Bench::Bench() : state_(new State) {}
+
+Bench::~Bench() = default;
+
+Message Bench::serve(const Message& request) {
+  const std::string kind = request.header.value("kind", "");
+  if (kind == "ceilings") {
+    const CeilingsJob job = decode_ceilings_job(request);
+    state_->open(job.device);
+    const ColdPool pool = cold_pool(*state_->gpu, job.bytes, 1);
+    const GpuLock lock(*state_->gpu);
+    return encode(measure_ceilings(*state_->gpu, job.image, pool));
+  }
+  if (kind == "finals") {
+    const FinalsJob job = decode_finals_job(request);
+    state_->open(job.device);
+    return encode(state_->finals(job));
+  }
+  const EvaluateJob job = decode_evaluate_job(request);
+  state_->open(job.device);
+  bool spoilt = false;
+  Message reply = encode(state_->evaluate(job, spoilt));
+  if (spoilt) reply.header["last"] = true;
+  return reply;
+}
+
+}  // namespace nvfp4

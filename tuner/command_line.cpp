@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+// CLI11 splits the words; the meaning of each is checked here, so that a message names what was
+// typed.
+#include "tuner/command_line.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdlib>
+#include <utility>
+
+#include "generator/config_text.h"
+#include "tuner/token_list.h"
+
+namespace nvfp4 {
+namespace {
+
+constexpr char kVersion[] = "nvfp4-tune " NVFP4_VERSION;
+
+constexpr char kExamples[] = R"(Examples:
+  nvfp4-tune --shape 4096,4096 --M 64               tune one kernel and store the winner
+  nvfp4-tune --shape 15360,3840 --M 1:512*2         ten token counts, 1, 2, 4 .. 512
+  nvfp4-tune --shape 4096,4096 --M 64 --device emulated:h100
+                                                    the same without a GPU: times are modelled
+  nvfp4-tune lookup --shape 4096,4096 --M 63        what the library would run, and why
+  nvfp4-tune emit --shape 4096,4096 --M 64          its source as one file
+  nvfp4-tune db path                                where winners are kept
+
+Every long option has a twin in the environment: NVFP4_DEVICE for --device, NVFP4_MAX_CANDIDATES
+for --max-candidates. The command line wins. Results go to standard output, the rest to standard error.
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 no usable GPU, driver or NVRTC, 4 wrong results,
+6 lookup --strict found no tuned kernel, 130 interrupted.)";
+
+// One row an option: what CLI11 needs, and the commands it means something to.
+struct OptionSpec {
+  const char* name;
+  const char* value;  // null for a flag
+  const char* help;
+  const char* commands;  // of t(une) l(ookup) e(mit) d(b)
+};
+
+constexpr OptionSpec kOptions[] = {
+    {"shape", "N,K", "output features (weight rows) and input features", "tle"},
+    {"M", "LIST", "token counts: 64 | 1,2,4 | 1:8 | 4:512*2 | 1:64+8", "tle"},
+    {"act", "TYPE", "activations: bf16 (default) | fp16", "tle"},
+    {"device", "NAME", "auto (default) | 0, 1, .. | emulated:NAME", "tle"},
+    {"db", "PATH", "tuning database (default: see db path)", "tled"},
+    {"cache", "DIR", "cache of compiled kernels", "te"},
+    {"policy", "NAME",
+     "what the winner is for: graph | graph+pdl | eager (default: graph, and "
+     "graph+pdl where the GPU has it)",
+     "tle"},
+    {"format", "NAME", "table (default) | json | jsonl | csv | md", "tl"},
+    {"effort", "NAME", "quick | full (default)", "t"},
+    {"budget", "TIME", "stop trying candidates after this long: 60s, 5m", "t"},
+    {"seed", "N", "of the explored candidates and the test data (default 1)", "t"},
+    {"jobs", "N", "compile processes (default: by cores and memory)", "t"},
+    {"max-candidates", "N", "configs tried for each M (default: by effort)", "t"},
+    {"force", nullptr, "measure again what the database already knows", "t"},
+    {"config", "TEXT", "this config and no other; tune takes several", "te"},
+    {"strict", nullptr, "exit 6 unless a tuned kernel answers", "l"},
+    {"arch", "NAME", "sm_80 | sm_86 | sm_89 | sm_90a (default: the device's)", "e"},
+    {"as", "FORM", "source (default) | ptx | resources", "e"},
+};
+
+std::string environment_name(std::string_view option) {
+  std::string name = "NVFP4_";
+  for (char c : option) name += c == '-' ? '_' : static_cast<char>(std::toupper(c));
+  return name;
+}
+
+bool truthy(std::string_view text) {
+  return text == "1" || text == "true" || text == "yes" || text == "on";
+}
+
+// What was given for each option: the command line's values, else the environment's.
+class Values {
+ public:
+  Values(const CLI::App& app, char command) {
+    for (const OptionSpec& spec : kOptions) {
+      const CLI::Option* option = app.get_option(fmt::format("--{}", spec.name));
+      Given given{.label = fmt::format("--{}", spec.name), .present = option->count() > 0};
+      const bool applies = std::string_view(spec.commands).find(command) != std::string::npos;
+      if (given.present && !applies) {
+        throw UsageError(fmt::format("{} does not apply to this command", given.label));
+      }
+      if (spec.value != nullptr) given.texts = option->results();
+      const std::string variable = environment_name(spec.name);
+      const char* twin = std::getenv(variable.c_str());
+      if (!given.present && applies && twin != nullptr && *twin != '\0') {
+        given = {.label = variable, .present = spec.value != nullptr || truthy(twin)};
+        if (spec.value != nullptr) given.texts = {twin};
+      }
+      given_.emplace_back(spec.name, std::move(given));
+    }
+  }
+
+  bool flag(std::string_view name) const { return find(name).present; }
+  const std::vector<std::string>& all(std::string_view name) const { return find(name).texts; }
+
+  /// The single value, or null.
+  const std::string* one(std::string_view name) const {
+    const Given& given = find(name);
+    if (given.texts.size() > 1) throw UsageError(fmt::format("{} is given twice", given.label));
+    return given.texts.empty() ? nullptr : &given.texts.front();
+  }
+
+  /// The single value through a parser that returns an optional; `wanted` says what it takes.
+  template <class Parse>
+  auto parsed(std::string_view name, const Parse& parse, std::string_view wanted) const
+      -> decltype(parse(std::string_view())) {
+    const std::string* text = one(name);
+    if (text == nullptr) return std::nullopt;
+    auto value = parse(std::string_view(*text));
+    if (!value) throw UsageError(fmt::format("{} '{}' is not {}", label(name), *text, wanted));
+    return value;
+  }
+
+  const std::string& label(std::string_view name) const { return find(name).label; }
+
+ private:
+  struct Given {
+    std::string label;  // what to call it in a message: --device or NVFP4_DEVICE
+    bool present = false;
+    std::vector<std::string> texts;
+  };
+
+  const Given& find(std::string_view name) const {
+    return std::find_if(given_.begin(), given_.end(), [&](auto& g) { return g.first == name; })
+        ->second;
+  }
+
+  std::vector<std::pair<std::string_view, Given>> given_;
+};
+
+template <class Enum, size_t N>
+auto one_of(const std::array<std::pair<std::string_view, Enum>, N>& names) {
+  return [names](std::string_view text) -> std::optional<Enum> {
+    for (const auto& [spelling, value] : names) {
+      if (spelling == text) return value;
+    }
+    return std::nullopt;
+  };
+}
+
+constexpr std::array<std::pair<std::string_view, Format>, 5> kFormats = {{{"table", Format::table},
+                                                                          {"json", Format::json},
+                                                                          {"jsonl", Format::jsonl},
+                                                                          {"csv", Format::csv},
+                                                                          {"md", Format::md}}};
+constexpr std::array<std::pair<std::string_view, Effort>, 2> kEfforts = {
+    {{"quick", Effort::quick}, {"full", Effort::full}}};
+constexpr std::array<std::pair<std::string_view, EmitForm>, 3> kForms = {
+    {{"source", EmitForm::source}, {"ptx", EmitForm::ptx}, {"resources", EmitForm::resources}}};
+
+std::optional<int64_t> parse_integer(std::string_view text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<int64_t> parse_positive(std::string_view text) {
+  const std::optional<int64_t> value = parse_integer(text);
+  return value && *value >= 1 && *value <= 1'000'000 ? value : std::nullopt;
+}
+
+std::optional<uint64_t> parse_seed(std::string_view text) {
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+void read_shape(const Values& values, CommandLine& line) {
+  const std::string* text = values.one("shape");
+  if (text == nullptr) throw UsageError("--shape N,K is missing (example: --shape 4096,4096)");
+  const size_t comma = std::min(text->find(','), text->size());
+  const std::optional<int64_t> n = parse_integer(std::string_view(*text).substr(0, comma));
+  const std::optional<int64_t> k =
+      parse_integer(std::string_view(*text).substr(std::min(comma + 1, text->size())));
+  if (!n || !k) {
+    throw UsageError(
+        fmt::format("{} '{}' is not N,K (example: 4096,4096)", values.label("shape"), *text));
+  }
+  if (const std::optional<std::string> why = shape_error(*n, *k)) {
+    throw UsageError(fmt::format("{} '{}': {}", values.label("shape"), *text, *why));
+  }
+  line.n = *n;
+  line.k = *k;
+}
+
+void read_tokens(const Values& values, CommandLine& line) {
+  const std::string* text = values.one("M");
+  const bool needed = line.command != Command::emit || line.configs.empty();
+  if (text == nullptr && needed) throw UsageError("--M is missing (example: --M 64)");
+  if (text == nullptr) return;
+  try {
+    line.tokens = parse_token_list(*text);
+  } catch (const TokenListError& error) {
+    throw UsageError(fmt::format("{}: {}", values.label("M"), error.what()));
+  }
+  if (line.command == Command::emit && line.tokens.size() > 1) {
+    throw UsageError(fmt::format("emit takes one token count, not {}", line.tokens.size()));
+  }
+}
+
+void read_configs(const Values& values, CommandLine& line) {
+  for (const std::string& text : values.all("config")) {
+    const std::optional<KernelConfig> config = parse_config(text);
+    if (!config) {
+      throw UsageError(fmt::format("{} '{}' is not a config in canonical form (example: {})",
+                                   values.label("config"), text, config_text(KernelConfig{})));
+    }
+    if (config->act != line.act) {
+      throw UsageError(fmt::format("{} '{}' has other activations than --act {}",
+                                   values.label("config"), text, name(line.act)));
+    }
+    line.configs.push_back(*config);
+  }
+  if (line.command == Command::emit && line.configs.size() > 1) {
+    throw UsageError(fmt::format("emit takes one config, not {}", line.configs.size()));
+  }
+}
+
+void read_options(const Values& values, CommandLine& line) {
+  if (const std::string* text = values.one("device")) line.device = *text;
+  if (const std::string* text = values.one("db")) line.db = *text;
+  if (const std::string* text = values.one("cache")) line.cache = *text;
+  line.act = values.parsed("act", parse_activation, "bf16 or fp16").value_or(line.act);
+  line.policy = values.parsed("policy", parse_policy, "graph, graph+pdl or eager");
+  line.format = values.parsed("format", one_of(kFormats), "table, json, jsonl, csv or md")
+                    .value_or(line.format);
+  line.effort = values.parsed("effort", one_of(kEfforts), "quick or full").value_or(line.effort);
+  line.budget = values.parsed("budget", parse_duration, "a time (examples: 60s, 5m)");
+  line.seed = values.parsed("seed", parse_seed, "a number of 0 or more").value_or(line.seed);
+  line.jobs =
+      static_cast<int>(values.parsed("jobs", parse_positive, "a count of 1 or more").value_or(0));
+  line.max_candidates = static_cast<int>(
+      values.parsed("max-candidates", parse_positive, "a count of 1 or more").value_or(0));
+  line.force = values.flag("force");
+  line.strict = values.flag("strict");
+  line.arch = values.parsed("arch", parse_arch, "an architecture (examples: sm_80, sm_90a)");
+  line.as = values.parsed("as", one_of(kForms), "source, ptx or resources").value_or(line.as);
+}
+
+// "expected at least 1" becomes one clear line in our spelling.
+std::string plain(std::string text) {
+  if (!text.empty()) text[0] = static_cast<char>(std::tolower(text[0]));
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+std::string quoted(const std::string& word) {
+  constexpr std::string_view kSafe = ",.:=+-_/*@%";
+  const bool safe = !word.empty() && std::all_of(word.begin(), word.end(), [&](unsigned char c) {
+    return std::isalnum(c) || kSafe.find(static_cast<char>(c)) != kSafe.npos;
+  });
+  return safe ? word : fmt::format("'{}'", word);
+}
+
+}  // namespace
+
+std::optional<std::chrono::milliseconds> parse_duration(std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const std::string_view unit(end, text.data() + text.size() - end);
+  const double scale = unit == "ms"                  ? 1
+                       : unit == "s" || unit.empty() ? 1e3
+                       : unit == "m"                 ? 60e3
+                       : unit == "h"                 ? 3600e3
+                                                     : 0;
+  if (error != std::errc() || scale == 0 || !(value > 0) || value * scale > 1e10) {
+    return std::nullopt;
+  }
+  return std::chrono::milliseconds(std::max<int64_t>(1, static_cast<int64_t>(value * scale)));
+}
+
+CommandLine parse_command_line(std::span<const std::string> arguments) {
+  CLI::App app("Generates, proves, measures and stores the W4A16 kernel for one NVFP4 layer.",
+               "nvfp4-tune");
+  app.footer(kExamples);
+  app.set_help_flag();
+  app.fallthrough();
+  const std::string help_text = "print this and exit";
+  const std::string version_text = "print the version and exit";
+  const CLI::Option* help = app.add_flag("-h,--help", help_text);
+  const CLI::Option* version = app.add_flag("--version", version_text);
+  for (const OptionSpec& spec : kOptions) {
+    CLI::Option* option = spec.value == nullptr
+                              ? app.add_flag(fmt::format("--{}", spec.name), spec.help)
+                              : app.add_option(fmt::format("--{}", spec.name), spec.help);
+    if (spec.value != nullptr) {
+      option->type_name(spec.value)
+          ->expected(1)
+          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    }
+  }
+  std::string role;
+  app.add_option("--worker", role)->group("");
+  const CLI::App* lookup = app.add_subcommand("lookup", "say which kernel answers for a shape");
+  const CLI::App* emit = app.add_subcommand("emit", "print a kernel: source, PTX or resources");
+  CLI::App* db = app.add_subcommand("db", "the tuning database");
+  const CLI::App* path = db->add_subcommand("path", "print where it is");
+  app.require_subcommand(0, 1);
+  db->require_subcommand(1);
+  for (CLI::App* sub : app.get_subcommands({})) sub->fallthrough()->set_help_flag();
+  for (CLI::App* sub : db->get_subcommands({})) sub->fallthrough()->set_help_flag();
+
+  CommandLine line;
+  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+  try {
+    app.parse(reversed);
+  } catch (const CLI::ParseError& error) {
+    if (help->count() == 0) throw UsageError(plain(error.what()));
+  }
+  if (help->count() > 0) {
+    line.command = Command::help;
+    // app.help() would describe only the subcommand, which shares every option with the rest.
+    line.text = app.get_formatter()->make_help(&app, "nvfp4-tune", CLI::AppFormatMode::Normal);
+    return line;
+  }
+  if (version->count() > 0) {
+    line.command = Command::version;
+    line.text = kVersion;
+    return line;
+  }
+  if (!role.empty()) {
+    line.command = Command::worker;
+    line.worker_role = role;
+    return line;
+  }
+  std::vector<std::string> words = {"nvfp4-tune"};
+  for (const std::string& argument : arguments) words.push_back(quoted(argument));
+  line.text = fmt::format("{}", fmt::join(words, " "));
+  char command = 't';
+  if (lookup->parsed()) std::tie(line.command, command) = std::pair(Command::lookup, 'l');
+  if (emit->parsed()) std::tie(line.command, command) = std::pair(Command::emit, 'e');
+  if (path->parsed()) std::tie(line.command, command) = std::pair(Command::db_path, 'd');
+  const Values values(app, command);
+  read_options(values, line);
+  if (line.command == Command::db_path) return line;
+  read_shape(values, line);
+  read_configs(values, line);
+  read_tokens(values, line);
+  return line;
+}
+
+}  // namespace nvfp4

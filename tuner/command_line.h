@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line as a value: every option parsed and checked before anything costs time. Options
+// may stand anywhere; each long option has a twin in the environment (NVFP4_DEVICE for --device),
+// which the command line overrides.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "generator/device.h"
+#include "generator/problem.h"
+#include "templates/kernel_config.h"
+#include "tuning_db/records.h"
+
+namespace nvfp4 {
+
+/// A command line that means nothing; exit code 2.
+class UsageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+enum class Command { help, version, tune, lookup, emit, db_path, worker };
+enum class Effort { quick, full };
+enum class Format { table, json, jsonl, csv, md };
+enum class EmitForm { source, ptx, resources };
+
+struct CommandLine {
+  Command command = Command::tune;
+  std::string text;         ///< help or version: what to print; else the command, to reproduce it
+  std::string worker_role;  ///< worker: "compile" or "bench"
+
+  int64_t n = 0;
+  int64_t k = 0;
+  std::vector<int64_t> tokens;  ///< ascending
+  Activation act = Activation::bf16;
+  std::string device = "auto";
+  std::optional<std::string> db;     ///< default_database_path() when empty
+  std::optional<std::string> cache;  ///< cache_options_from_environment() when empty
+  Format format = Format::table;
+  std::optional<Policy> policy;  ///< every policy the device has when empty
+  uint64_t seed = 1;
+
+  Effort effort = Effort::full;
+  std::optional<std::chrono::milliseconds> budget;
+  int jobs = 0;            ///< compile processes; 0: by cores and memory
+  int max_candidates = 0;  ///< for each M; 0: by effort
+  bool force = false;
+  std::vector<KernelConfig> configs;
+
+  bool strict = false;       ///< lookup
+  std::optional<Arch> arch;  ///< emit
+  EmitForm as = EmitForm::source;
+};
+
+/// `arguments` without the program's name. Reads the environment. Throws UsageError.
+CommandLine parse_command_line(std::span<const std::string> arguments);
+
+/// "90s", "5m", "1h", "250ms" or plain seconds; empty when it is none of these or not positive.
+std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
+
+}  // namespace nvfp4

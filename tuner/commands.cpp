@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands. Everything that can be refused is refused before anything is compiled or opened for
+// writing.
+#include "tuner/commands.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "generator/candidate_space.h"
+#include "generator/config_text.h"
+#include "generator/emit.h"
+#include "generator/launch_plan.h"
+#include "runtime/code_hash.h"
+#include "runtime/compiler.h"
+#include "runtime/cubin_cache.h"
+#include "runtime/gpu.h"
+#include "runtime/lookup.h"
+#include "tuner/report.h"
+#include "tuner/tune.h"
+#include "tuning_db/tuning_db.h"
+
+namespace nvfp4 {
+namespace {
+
+constexpr int64_t kBytesPerCompile = int64_t{700} << 20;  // of one NVRTC process at its largest
+
+void warn(const Terminal& terminal, std::string_view text) {
+  terminal.write(fmt::format("nvfp4-tune: {}\n", text));
+}
+
+Gpu open_gpu(const std::string& spec, const Terminal& terminal) {
+  OpenedDevice opened = open_device(spec);
+  if (!opened.notice.empty()) {
+    warn(terminal, opened.notice);
+  } else if (opened.gpu.emulated()) {
+    warn(terminal, fmt::format("using {}: times are modelled", opened.gpu.facts().name));
+  }
+  return opened.gpu;
+}
+
+// The device once more, for the workers: "auto" must not choose anew there.
+std::string worker_device(const CommandLine& line, const Gpu& gpu) {
+  if (line.device != "auto") return line.device;
+  return gpu.emulated() ? "emulated:h100" : std::to_string(gpu.ordinal());
+}
+
+Problem problem_of(const CommandLine& line, const Device& device) {
+  return {.n = line.n, .k = line.k, .act = line.act, .arch = device.arch};
+}
+
+std::vector<Policy> policies_of(const CommandLine& line, const Device& device) {
+  if (!line.policy) return device_policies(device);
+  if (*line.policy == Policy::graph_pdl && device.arch.number() < 90) {
+    throw UsageError(fmt::format("policy graph+pdl needs sm_90, not {}", sm_name(device.arch)));
+  }
+  return {*line.policy};
+}
+
+std::string user_database(const CommandLine& line, const Terminal& terminal) {
+  if (line.db) return *line.db;
+  const DatabasePath found = default_database_path();
+  if (found.path.empty()) warn(terminal, found.reason);
+  return found.path;
+}
+
+CacheOptions cache_options(const CommandLine& line, const Terminal& terminal) {
+  CacheOptions options = cache_options_from_environment(
+      [&terminal](const std::string& text) { warn(terminal, text); });
+  if (line.cache) options.directory = *line.cache;
+  return options;
+}
+
+// As many compile processes as cores, leaving one for the GPU worker, and as memory allows.
+int default_jobs(bool emulated) {
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int64_t memory = int64_t{sysconf(_SC_AVPHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  const auto by_memory = static_cast<int>(std::max<int64_t>(1, memory / kBytesPerCompile));
+  return std::max(1, std::min(emulated ? cores : cores - 1, by_memory));
+}
+
+void check_configs(const CommandLine& line, const Device& device,
+                   const std::vector<Policy>& policies) {
+  const bool pdl = std::count(policies.begin(), policies.end(), Policy::graph_pdl) > 0;
+  for (const KernelConfig& config : line.configs) {
+    if (const std::optional<std::string> why = illegal_reason(config, device)) {
+      throw UsageError(fmt::format("config '{}': {}", config_text(config), *why));
+    }
+    if (pdl && !config.pdl) {
+      throw UsageError(
+          fmt::format("config '{}' lacks pdl=1, which policy graph+pdl needs: add "
+                      "--policy graph or the field",
+                      config_text(config)));
+    }
+  }
+}
+
+ExitCode exit_code(const TuneOutcome& outcome, size_t wanted) {
+  if (outcome.end == RunEnd::stopped) return ExitCode::interrupted;
+  if (outcome.choices.size() == wanted) return ExitCode::ok;
+  const bool wrong =
+      std::any_of(outcome.rows.begin(), outcome.rows.end(), [](const Measurement& row) {
+        return row.verdict == Verdict::wrong || row.verdict == Verdict::nondeterministic ||
+               row.verdict == Verdict::out_of_bounds;
+      });
+  return wrong ? ExitCode::wrong : ExitCode::failed;
+}
+
+Answered run_tune(const CommandLine& line, const Terminal& terminal) {
+  const Gpu gpu = open_gpu(line.device, terminal);
+  const Device& device = gpu.facts();
+  const std::vector<Policy> policies = policies_of(line, device);
+  check_configs(line, device, policies);
+  const Compiler compiler = Compiler::open(gpu.driver().version());
+  const std::string path = user_database(line, terminal);
+  TuningDb db(path, path.empty() ? Access::memory : Access::read_write);
+  const CacheOptions options = cache_options(line, terminal);
+  CubinCache cache(options);
+  Progress progress(terminal.write, terminal.rewritable);
+  const Workshop workshop{.gpu = gpu,
+                          .device = worker_device(line, gpu),
+                          .compiler = compiler,
+                          .cache = cache,
+                          .cache_options = options,
+                          .jobs = line.jobs > 0 ? line.jobs : default_jobs(gpu.emulated()),
+                          .progress = progress,
+                          .stopped = terminal.interrupted};
+  const TuneRequest request{.problem = problem_of(line, device),
+                            .tokens = line.tokens,
+                            .policies = policies,
+                            .effort = line.effort,
+                            .budget = line.budget,
+                            .max_candidates = line.max_candidates,
+                            .seed = line.seed,
+                            .force = line.force,
+                            .configs = line.configs,
+                            .command = line.text};
+  const TuneOutcome outcome = tune(request, workshop, db);
+  progress.clear();
+  for (const std::string& warning : db.warnings()) warn(terminal, warning);
+  Answered answered{.code = exit_code(outcome, line.tokens.size() * policies.size()),
+                    .text = render(tune_table(outcome, request, device), line.format)};
+  if (outcome.end == RunEnd::stopped) {
+    warn(terminal, fmt::format("interrupted: {} rows are kept, the same command goes on from there",
+                               outcome.rows.size()));
+  } else if (answered.code != ExitCode::ok) {
+    warn(terminal, fmt::format("{} of {} winners found: see the verdicts", outcome.choices.size(),
+                               line.tokens.size() * policies.size()));
+  }
+  return answered;
+}
+
+Answered run_lookup(const CommandLine& line, const Terminal& terminal) {
+  const Gpu gpu = open_gpu(line.device, terminal);
+  const Device& device = gpu.facts();
+  Warnings warnings;
+  const Snapshot snapshot = load_snapshot(device, user_database(line, terminal), {}, warnings);
+  for (const std::string& warning : warnings) warn(terminal, warning);
+  const Problem problem = problem_of(line, device);
+  std::vector<LookupRow> rows;
+  for (int64_t m : line.tokens) {
+    for (Policy policy : policies_of(line, device)) {
+      rows.push_back({.m = m, .policy = policy, .selection = lookup(snapshot, problem, m, policy)});
+    }
+  }
+  const bool missed = std::any_of(rows.begin(), rows.end(), [](const LookupRow& row) {
+    return row.selection.match == Match::fallback;
+  });
+  return {.code = line.strict && missed ? ExitCode::miss : ExitCode::ok,
+          .text = render(lookup_table(rows, problem, device), line.format)};
+}
+
+// The device whose kernel is printed: one of the named architecture, or the one at hand.
+Device emit_device(const CommandLine& line, const Terminal& terminal) {
+  if (!line.arch) return open_gpu(line.device, terminal).facts();
+  for (const KnownPart& part : known_parts()) {
+    if (part.device.arch.number() == line.arch->number()) {
+      Device device = part.device;
+      device.arch = target_arch(device.arch.major, device.arch.minor).value_or(device.arch);
+      return device;
+    }
+  }
+  throw UsageError(fmt::format("--arch {} is not supported: sm_80, sm_86, sm_89 and sm_90a are",
+                               sm_name(*line.arch)));
+}
+
+// What would run: the config given, else the database's answer, else the default.
+KernelConfig emit_config(const CommandLine& line, const Device& device, const Terminal& terminal) {
+  if (!line.configs.empty()) {
+    check_configs(line, device, {Policy::graph});
+    return line.configs.front();
+  }
+  Warnings warnings;
+  const Snapshot snapshot = load_snapshot(device, user_database(line, terminal), {}, warnings);
+  for (const std::string& warning : warnings) warn(terminal, warning);
+  const Policy policy = line.policy.value_or(device_policies(device).back());
+  const Selection selection =
+      lookup(snapshot, problem_of(line, device), line.tokens.front(), policy);
+  warn(terminal, fmt::format("{} ({} layer, {} match)", config_text(selection.config),
+                             name(selection.layer), name(selection.match)));
+  return selection.config;
+}
+
+std::string resource_text(const KernelConfig& config, const Compilation& compilation) {
+  const KernelResources& r = compilation.resources;
+  return fmt::format(
+      "config            {}\n"
+      "threads           {}\n"
+      "registers         {} of {}\n"
+      "stack             {} bytes\n"
+      "spill stores      {} bytes\n"
+      "spill loads       {} bytes\n"
+      "shared memory     {} bytes\n"
+      "cubin             {} bytes\n"
+      "code hash         {}\n",
+      config_text(config), threads(config), r.registers, register_budget(config), r.stack_bytes,
+      r.spill_store_bytes, r.spill_load_bytes, smem_bytes(config) + r.static_smem_bytes,
+      compilation.cubin.size(), code_hash(compilation.cubin).value_or("unknown"));
+}
+
+Answered run_emit(const CommandLine& line, const Terminal& terminal) {
+  const Device device = emit_device(line, terminal);
+  const Problem problem = problem_of(line, device);
+  const KernelConfig config = emit_config(line, device, terminal);
+  if (line.as == EmitForm::source) return {.text = emit_standalone(config, problem)};
+  const Compiler compiler = Compiler::open();
+  CubinCache cache(cache_options(line, terminal));
+  const Compilation compilation =
+      cache.get_or_compile(compiler, emit_source(config, problem), problem.arch);
+  if (!compilation.ok) throw CompilerError(fmt::format("does not compile: {}", compilation.log));
+  return {.text = line.as == EmitForm::ptx ? compilation.ptx : resource_text(config, compilation)};
+}
+
+}  // namespace
+
+Answered run_command(const CommandLine& line, const Terminal& terminal) {
+  switch (line.command) {
+    case Command::lookup:
+      return run_lookup(line, terminal);
+    case Command::emit:
+      return run_emit(line, terminal);
+    case Command::db_path: {
+      const std::string path = user_database(line, terminal);
+      return {.code = path.empty() ? ExitCode::failed : ExitCode::ok,
+              .text = path.empty() ? "" : path + "\n"};
+    }
+    default:
+      return run_tune(line, terminal);
+  }
+}
+
+}  // namespace nvfp4

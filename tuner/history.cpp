@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Index over past rows.
+#include "tuner/history.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "generator/config_text.h"
+
+namespace nvfp4 {
+
+History::History(std::vector<Measurement> measurements, const Toolchain& toolchain)
+    : toolchain_(toolchain) {
+  for (const Measurement& measurement : measurements) {
+    if (measurement.toolchain == toolchain) add(measurement);
+  }
+}
+
+void History::add(const Measurement& measurement) {
+  const std::string config = config_text(measurement.kernel.config);
+  rows_.push_back(measurement);
+  if (measurement.verdict != Verdict::ok) {
+    // Noise and a refused launch (no memory left, say) speak of the machine at that moment.
+    const bool passing =
+        measurement.verdict == Verdict::too_noisy || measurement.verdict == Verdict::launch_error;
+    if (!passing) failed_.emplace(config, measurement.verdict);
+    return;
+  }
+  const Key key{config, measurement.m, measurement.policy};
+  const auto [slot, added] = best_row_.emplace(key, rows_.size() - 1);
+  // The later of two equally founded rows: it is the one this run made.
+  if (!added && measurement.timing.samples >= rows_[slot->second].timing.samples) {
+    slot->second = rows_.size() - 1;
+  }
+}
+
+bool History::settled(const KernelConfig& config, int64_t m,
+                      std::span<const Policy> policies) const {
+  const std::string text = config_text(config);
+  if (failed_.contains(text)) return true;
+  return std::all_of(policies.begin(), policies.end(), [&](Policy policy) {
+    return best_row_.contains(Key{text, m, policy});
+  });
+}
+
+bool History::failed(const KernelConfig& config) const {
+  return failed_.contains(config_text(config));
+}
+
+std::vector<const Measurement*> History::ranking(int64_t m, Policy policy) const {
+  std::vector<const Measurement*> ranked;
+  for (const auto& [key, index] : best_row_) {
+    if (key.m != m || key.policy != policy || failed_.contains(key.config)) continue;
+    ranked.push_back(&rows_[index]);
+  }
+  std::stable_sort(ranked.begin(), ranked.end(), [](const Measurement* a, const Measurement* b) {
+    return a->timing.median_us < b->timing.median_us;
+  });
+  return ranked;
+}
+
+const Measurement* History::find(int64_t id) const {
+  const auto found = std::find_if(rows_.begin(), rows_.end(),
+                                  [&](const Measurement& row) { return row.id == id; });
+  return found == rows_.end() ? nullptr : &*found;
+}
+
+}  // namespace nvfp4

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Candidates through compile workers and the GPU worker: many compile while one runs. Whatever
+// happens to a candidate becomes a row; nothing that happens to it reaches the tuner.
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/compiler.h"
+#include "runtime/cubin_cache.h"
+#include "runtime/gpu.h"
+#include "tuner/jobs.h"
+#include "tuner/progress.h"
+#include "tuner/search.h"
+#include "tuner/worker.h"
+
+namespace nvfp4 {
+
+/// What a run works with; outlives the pipeline.
+struct Workshop {
+  const Gpu& gpu;
+  std::string device;  ///< as open_device takes it, in the workers too
+  const Compiler& compiler;
+  CubinCache& cache;
+  CacheOptions cache_options;  ///< where the compile workers keep their results
+  int jobs = 1;                ///< compile processes
+  Progress& progress;
+  std::function<bool()> stopped;  ///< true once the user wants to stop
+};
+
+/// One config and the token counts at which it is to be tried.
+struct Task {
+  Candidate candidate;
+  std::vector<int64_t> tokens;
+};
+
+/// Told as things happen, in the tuner's own thread.
+struct Listener {
+  std::function<void(const KernelConfig&)> started;               ///< about to run on the GPU
+  std::function<void(const std::vector<Measurement>&)> measured;  ///< outcomes, failures too
+  std::function<void(const KernelConfig&)> finished;              ///< no longer running
+};
+
+enum class RunEnd { complete, out_of_time, stopped };
+
+class Pipeline {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  Pipeline(const Workshop& workshop, const Problem& problem, std::vector<Policy> policies,
+           int64_t max_m, uint64_t seed, Listener listener);
+
+  /// Measures the read ceilings on a real GPU, models them on an emulated one. Throws MeasureError.
+  const Ceilings& ceilings();
+
+  /// Tries every task, in order, until `deadline` (which waits for a first success). At each M,
+  /// stops after `enough` candidates have passed, those of `passed` included.
+  RunEnd run(const std::vector<Task>& tasks, Clock::time_point deadline, int enough,
+             const std::map<int64_t, int>& passed);
+
+  /// Times `configs` at (m, policy) against each other on a real GPU, after the full gate. One row
+  /// for each, in the same order; those that fail the gate carry its verdict. Empty when stopped.
+  std::vector<Measurement> finals(int64_t m, Policy policy,
+                                  const std::vector<KernelConfig>& configs);
+
+ private:
+  struct Item;
+  struct Run;
+
+  std::optional<Completion> next_completion();
+  std::optional<Message> ask_bench(const Message& request, std::optional<WorkerDeath>& death);
+  std::optional<Compilation> compile_now(const KernelConfig& config);
+  std::optional<Evaluation> gate_fully(const KernelConfig& config, int64_t m,
+                                       const Compilation& kernel);
+  std::string image_of(const Compilation& compilation) const;
+  std::string source_of(const KernelConfig& config, int64_t n) const;
+  Message compile_request(std::string source) const;
+  EvaluateJob evaluate_job(const KernelConfig& config, int64_t m, int64_t gate_n) const;
+  static Evaluation evaluation_of(const WorkerDeath& death);
+  Measurement row(const KernelConfig& config, int64_t m, Policy policy,
+                  const Compilation& compilation) const;
+  std::vector<Measurement> rows_of(const KernelConfig& config, int64_t m, const Compilation& kernel,
+                                   const Evaluation& evaluation);
+  std::chrono::milliseconds bench_limit() const;
+  std::chrono::milliseconds compile_limit() const;
+
+  Workshop workshop_;
+  Problem problem_;
+  std::vector<Policy> policies_;
+  int64_t max_m_;
+  uint64_t seed_;
+  Listener listener_;
+  std::optional<Ceilings> ceilings_;
+  std::map<std::string, Compilation> kernels_;                         ///< by config text
+  std::map<std::pair<std::string, int64_t>, Evaluation> fully_gated_;  ///< by config text and M
+  std::deque<Completion> waiting_;  ///< compilations that ended while something else was waited for
+  size_t runs_ = 0;
+  WorkerSet workers_;
+  int compile_role_ = 0;
+  int bench_role_ = 0;
+};
+
+}  // namespace nvfp4

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// How much a tuning run tries, and in which order over all its token counts. Pure.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "generator/device.h"
+#include "tuner/history.h"
+#include "tuner/pipeline.h"
+#include "tuner/search.h"
+#include "tuner/tune.h"
+
+namespace nvfp4 {
+
+/// Limits of one run.
+struct Plan {
+  int candidates = 0;                   ///< proposed for each M
+  int enough = 1 << 30;                 ///< an M is done after this many have passed
+  std::chrono::milliseconds budget{0};  ///< for trying candidates
+};
+
+/// What the request asks for, completed by the effort: quick ends within 20 s at one M on 16 cores,
+/// full within 5 minutes at eight.
+Plan make_plan(const TuneRequest& request, const Device& device);
+
+/// One task for each config of `lists` (candidates of tokens[i], best first): it is compiled once
+/// for all Ms that want it. Ms take turns.
+std::vector<Task> merge_tasks(std::span<const std::vector<Candidate>> lists,
+                              std::span<const int64_t> tokens);
+
+/// What is left to do of a list of tasks.
+struct OpenTasks {
+  std::vector<Task> tasks;        ///< without what `history` settles
+  int known = 0;                  ///< (config, M) pairs that it settles
+  std::map<int64_t, int> passed;  ///< how many of those passed, by M
+
+  bool done(int enough) const;  ///< every M that is still wanted has `enough`
+};
+OpenTasks open_tasks(std::span<const Task> tasks, const History& history,
+                     std::span<const Policy> policies);
+
+}  // namespace nvfp4

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Candidate choice and tie breaking.
+#include "tuner/search.h"
+
+#include <llvm/ADT/SmallVector.h>
+#include <llvm/ADT/StringSet.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <string>
+#include <tuple>
+
+#include "generator/candidate_space.h"
+#include "generator/config_text.h"
+
+namespace nvfp4 {
+namespace {
+
+// Collects candidates: each config once, only legal ones, blocked ones never.
+class Selection {
+ public:
+  Selection(const Device& device, const SearchOptions& options)
+      : device_(device), options_(options) {
+    for (const Suspect& suspect : options.suspects) {
+      if (suspect.blocked()) seen_.insert(config_text(suspect.config));
+    }
+  }
+
+  bool add(KernelConfig config, Origin origin) {
+    if (origin != Origin::requested) config.pdl = options_.pdl;
+    if (illegal_reason(config, device_)) return false;
+    if (!seen_.insert(config_text(config)).second) return false;
+    chosen_.push_back({.config = config, .origin = origin});
+    return true;
+  }
+
+  std::vector<Candidate> take() {
+    // A candidate that was in flight when a tuner died may do it again: the others come first.
+    std::stable_partition(chosen_.begin(), chosen_.end(), [&](const Candidate& candidate) {
+      return std::none_of(options_.suspects.begin(), options_.suspects.end(),
+                          [&](const Suspect& s) { return s.config == candidate.config; });
+    });
+    return std::move(chosen_);
+  }
+
+ private:
+  const Device& device_;
+  const SearchOptions& options_;
+  llvm::StringSet<> seen_;
+  std::vector<Candidate> chosen_;
+};
+
+// A uniform index below `count`, the same with every standard library.
+size_t pick(std::mt19937_64& random, size_t count) {
+  return static_cast<size_t>((static_cast<unsigned __int128>(random()) * count) >> 64);
+}
+
+}  // namespace
+
+std::string_view name(Origin origin) {
+  switch (origin) {
+    case Origin::requested:
+      return "requested";
+    case Origin::default_config:
+      return "default";
+    case Origin::winner:
+      return "winner";
+    case Origin::neighbour:
+      return "neighbour";
+    case Origin::model:
+      return "model";
+    case Origin::exploration:
+      return "exploration";
+  }
+  return "";
+}
+
+std::vector<Candidate> choose_candidates(const Problem& problem, int64_t m, const Device& device,
+                                         const SearchOptions& options) {
+  Selection selection(device, options);
+  if (!options.requested.empty()) {
+    for (const KernelConfig& config : options.requested) selection.add(config, Origin::requested);
+    return selection.take();
+  }
+
+  const llvm::SmallVector<KernelConfig, 0> space = candidates(problem, m, device);
+  selection.add(space.front(), Origin::default_config);
+  for (const KernelConfig& config : options.winners) selection.add(config, Origin::winner);
+  for (const KernelConfig& config : options.neighbours) selection.add(config, Origin::neighbour);
+
+  const int explored = static_cast<int>(std::ceil(options.max_candidates * options.exploration));
+  const size_t proposed =
+      std::min<size_t>(space.size(), std::max(options.max_candidates - explored, 1));
+  for (size_t i = 0; i < proposed; ++i) selection.add(space[i], Origin::model);
+
+  std::mt19937_64 random(options.seed ^ static_cast<uint64_t>(m) * 0x9e3779b97f4a7c15u);
+  llvm::SmallVector<KernelConfig, 0> rest(space.begin() + proposed, space.end());
+  for (int left = options.max_candidates > 1 ? explored : 0; left > 0 && !rest.empty();) {
+    std::swap(rest[pick(random, rest.size())], rest.back());
+    if (selection.add(rest.pop_back_val(), Origin::exploration)) --left;
+  }
+  return selection.take();
+}
+
+size_t choose_winner(std::span<const Finalist> finalists, double tie_band) {
+  auto content = [](const Finalist& f) {
+    return std::tuple(!f.is_default, uses_workspace(f.config),
+                      f.config.schedule == Schedule::stream_k, f.config.split_k,
+                      smem_bytes(f.config), threads(f.config), config_text(f.config));
+  };
+  double fastest = finalists.front().ratio;
+  for (const Finalist& finalist : finalists) fastest = std::min(fastest, finalist.ratio);
+  size_t best = finalists.size();
+  for (size_t i = 0; i < finalists.size(); ++i) {
+    if (finalists[i].ratio > fastest * (1 + tie_band)) continue;
+    if (best == finalists.size() || content(finalists[i]) < content(finalists[best])) best = i;
+  }
+  return best;
+}
+
+}  // namespace nvfp4

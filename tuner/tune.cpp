@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+// The file to read first: what happens between a command line and a stored winner.
+//
+//   candidates (search, plan)  ->  compile, gate, coarse time (pipeline: worker processes)  -> rows
+//   leaders of each M          ->  full gate, interleaved rounds (pipeline)                 -> rows
+//   rows (choice)              ->  winner of each M and policy, and its interval of M       ->
+//   winners
+#include "tuner/tune.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+#include <map>
+#include <utility>
+
+#include "generator/candidate_space.h"
+#include "generator/cost_model.h"
+#include "generator/template_bundle.h"
+#include "tuner/choice.h"
+#include "tuner/history.h"
+#include "tuner/plan.h"
+#include "tuner/statistics.h"
+
+namespace nvfp4 {
+namespace {
+
+constexpr size_t kFinalists = 8;
+constexpr size_t kNeighbours = 4;  // winners of other shapes that are tried here
+
+std::string driver_name(const Driver& driver) {
+  if (driver.emulated()) return "emulator";
+  return fmt::format("{}.{}", driver.version() / 1000, driver.version() % 1000 / 10);
+}
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts = {};
+  gmtime_r(&now, &parts);
+  char text[32];
+  return {text, std::strftime(text, sizeof text, "%FT%TZ", &parts)};
+}
+
+/// One run of the tuner.
+class Tuning {
+ public:
+  Tuning(const TuneRequest& request, const Workshop& workshop, TuningDb& db)
+      : request_(request),
+        workshop_(workshop),
+        db_(db),
+        device_(workshop.gpu.facts()),
+        key_(key_of(device_)),
+        pdl_(std::count(request.policies.begin(), request.policies.end(), Policy::graph_pdl) > 0),
+        toolchain_{.nvrtc = workshop.compiler.version(),
+                   .driver = driver_name(workshop.gpu.driver()),
+                   .template_digest = template_digest()},
+        history_(
+            request.force ? std::vector<Measurement>() : db.measurements(key_, request.problem),
+            toolchain_),
+        pipeline_(workshop, request.problem, request.policies, request.tokens.back(), request.seed,
+                  listener()) {}
+
+  TuneOutcome run() {
+    try_candidates();
+    for (Policy policy : request_.policies) {
+      std::vector<Choice> choices;
+      for (int64_t m : request_.tokens) {
+        if (std::optional<Choice> choice = choose(m, policy)) choices.push_back(std::move(*choice));
+      }
+      store(policy, choices);
+    }
+    if (workshop_.stopped()) outcome_.end = RunEnd::stopped;
+    std::stable_sort(outcome_.choices.begin(), outcome_.choices.end(),
+                     [](auto& a, auto& b) { return a.winner.m_tuned < b.winner.m_tuned; });
+    return std::move(outcome_);
+  }
+
+ private:
+  Listener listener();
+  void record(std::vector<Measurement> rows);
+  SearchOptions search_options(int64_t m);
+  void try_candidates();
+  std::optional<Choice> choose(int64_t m, Policy policy);
+  std::optional<Choice> known_choice(int64_t m, Policy policy);
+  std::vector<Measurement> finals(int64_t m, Policy policy,
+                                  const std::vector<KernelConfig>& configs);
+  void store(Policy policy, std::vector<Choice>& choices);
+
+  KernelConfig default_kernel(int64_t m) const {
+    KernelConfig config = default_config(request_.problem, m, device_);
+    config.pdl = pdl_;
+    return config;
+  }
+
+  const TuneRequest& request_;
+  const Workshop& workshop_;
+  TuningDb& db_;
+  const Device& device_;
+  DeviceKey key_;
+  bool pdl_;  // kernels are built for dependent launches: one build serves both policies
+  Toolchain toolchain_;
+  History history_;
+  std::optional<int64_t> run_;  // its record is made when it first has something to say
+  TuneOutcome outcome_;
+  Pipeline pipeline_;
+};
+
+// Everything that happens goes into the database before the next thing happens.
+Listener Tuning::listener() {
+  const auto run = [this] {
+    if (!run_) {
+      run_ = db_.add_run({.device = device_,
+                          .toolchain = toolchain_,
+                          .command = request_.command,
+                          .date = utc_now(),
+                          .seed = request_.seed});
+    }
+    return *run_;
+  };
+  const auto started = [=, this](const KernelConfig& config) {
+    db_.start(run(), request_.problem, config);
+  };
+  const auto measured = [=, this](const std::vector<Measurement>& rows) {
+    run();
+    record(rows);
+  };
+  const auto finished = [=, this](const KernelConfig& config) {
+    db_.finish(run(), request_.problem, config);
+  };
+  return {.started = started, .measured = measured, .finished = finished};
+}
+
+void Tuning::record(std::vector<Measurement> rows) {
+  const std::vector<int64_t> ids = db_.add(*run_, rows);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    rows[i].id = ids[i];
+    rows[i].run = *run_;
+    rows[i].device = key_;
+    rows[i].toolchain = toolchain_;
+    history_.add(rows[i]);
+    outcome_.rows.push_back(std::move(rows[i]));
+  }
+}
+
+SearchOptions Tuning::search_options(int64_t m) {
+  SearchOptions options{.max_candidates = make_plan(request_, device_).candidates,
+                        .seed = request_.seed,
+                        .pdl = pdl_,
+                        .requested = request_.configs,
+                        .suspects = db_.suspects(key_, request_.problem)};
+  // An emulated device's winners are the model's own opinion.
+  if (device_.emulated) return options;
+  std::multimap<int64_t, KernelConfig> near;  // by how far the shape's size is from this one
+  for (const Winner& winner : db_.winners()) {
+    if (!(winner.device == key_) || winner.problem.act != request_.problem.act) continue;
+    if (winner.problem == request_.problem) {
+      options.winners.push_back(winner.config);
+    } else if (winner.interval.contains(m)) {
+      const int64_t size = winner.problem.n * winner.problem.k;
+      near.emplace(std::abs(size - request_.problem.n * request_.problem.k), winner.config);
+    }
+  }
+  for (const auto& [distance, config] : near) {
+    if (options.neighbours.size() < kNeighbours) options.neighbours.push_back(config);
+  }
+  return options;
+}
+
+void Tuning::try_candidates() {
+  const Plan plan = make_plan(request_, device_);
+  std::vector<std::vector<Candidate>> lists;
+  for (int64_t m : request_.tokens) {
+    lists.push_back(choose_candidates(request_.problem, m, device_, search_options(m)));
+  }
+  const OpenTasks open =
+      open_tasks(merge_tasks(lists, request_.tokens), history_, request_.policies);
+  outcome_.known = open.known;
+  if (open.done(plan.enough)) return;
+  outcome_.end =
+      pipeline_.run(open.tasks, Pipeline::Clock::now() + plan.budget, plan.enough, open.passed);
+  outcome_.ceilings = pipeline_.ceilings();
+}
+
+// The stored winner still stands when it was chosen with this toolchain and no row of a later run
+// competes with it.
+std::optional<Choice> Tuning::known_choice(int64_t m, Policy policy) {
+  const std::vector<const Measurement*> rivals = history_.ranking(m, policy);
+  for (Winner& winner : db_.winners(key_, request_.problem)) {
+    if (winner.m_tuned != m || winner.policy != policy) continue;
+    const Measurement* evidence = history_.find(winner.evidence);
+    if (evidence == nullptr) continue;
+    const bool stale = std::any_of(rivals.begin(), rivals.end(), [&](const Measurement* row) {
+      return row->run > evidence->run;
+    });
+    if (!stale) return Choice{std::move(winner), *evidence, Answer::database};
+  }
+  return std::nullopt;
+}
+
+// Rows of the finals, stored; only those that passed. Empty when the user wants to stop.
+std::vector<Measurement> Tuning::finals(int64_t m, Policy policy,
+                                        const std::vector<KernelConfig>& configs) {
+  outcome_.ceilings = pipeline_.ceilings();
+  const std::vector<Measurement> rows = pipeline_.finals(m, policy, configs);
+  if (rows.empty()) return rows;
+  const auto first = static_cast<std::ptrdiff_t>(outcome_.rows.size());
+  listener().measured(rows);
+  std::vector<Measurement> passed(outcome_.rows.begin() + first, outcome_.rows.end());
+  std::erase_if(passed, [](const Measurement& row) { return row.verdict != Verdict::ok; });
+  return passed;
+}
+
+std::optional<Choice> Tuning::choose(int64_t m, Policy policy) {
+  if (workshop_.stopped()) return std::nullopt;
+  if (std::optional<Choice> known = known_choice(m, policy)) return known;
+  const KernelConfig fallback = default_kernel(m);
+  std::vector<Measurement> finalists;
+  std::vector<KernelConfig> configs;
+  for (const Measurement* row : history_.ranking(m, policy)) {
+    // The default always takes part: a tuned choice must never lose to it.
+    if (finalists.size() >= kFinalists && !(row->kernel.config == fallback)) continue;
+    finalists.push_back(*row);
+    configs.push_back(row->kernel.config);
+  }
+  if (!device_.emulated && !configs.empty()) finalists = finals(m, policy, configs);
+  if (finalists.empty()) return std::nullopt;
+  const Winner winner = choose_winner(finalists, fallback);
+  return Choice{winner, *history_.find(winner.evidence), Answer::measured};
+}
+
+void Tuning::store(Policy policy, std::vector<Choice>& choices) {
+  const bool known = std::all_of(choices.begin(), choices.end(), [](const Choice& choice) {
+    return choice.answer == Answer::database;
+  });
+  std::vector<Winner> winners;
+  for (const Choice& choice : choices) winners.push_back(choice.winner);
+  if (!known) {
+    join_intervals(winners,
+                   [&](const KernelConfig& config, const KernelConfig& other,
+                       int64_t m) -> std::optional<double> {
+                     if (device_.emulated) {
+                       return estimate(config, request_.problem, m, device_).seconds /
+                              estimate(other, request_.problem, m, device_).seconds;
+                     }
+                     const std::vector<Measurement> rows = finals(m, policy, {config, other});
+                     if (rows.size() != 2) return std::nullopt;
+                     return paired_ratio(rows[0].samples_us, rows[1].samples_us);
+                   });
+    for (const Winner& winner : winners) db_.store(winner);
+  }
+  for (size_t i = 0; i < choices.size(); ++i) {
+    choices[i].winner = winners[i];
+    outcome_.choices.push_back(std::move(choices[i]));
+  }
+}
+
+}  // namespace
+
+std::vector<Policy> device_policies(const Device& device) {
+  if (device.arch.number() >= 90) return {Policy::graph, Policy::graph_pdl};
+  return {Policy::graph};
+}
+
+TuneOutcome tune(const TuneRequest& request, const Workshop& workshop, TuningDb& db) {
+  return Tuning(request, workshop, db).run();
+}
+
+}  // namespace nvfp4
