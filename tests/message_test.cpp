@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frames between the tuner and its workers, and the jobs inside them.
+#include "tuner/message.h"
+
+#include <doctest/doctest.h>
+
+#include <string>
+
+#include "generator/config_text.h"
+#include "tuner/jobs.h"
+
+using namespace nvfp4;
+
+TEST_SUITE("message") {
+  TEST_CASE("a message survives the wire, however it is cut") {
+    const Message sent{.header = {{"kind", "test"}, {"n", 7}}, .body = std::string("a\0b", 3)};
+    const std::string frame = encode(sent);
+    std::string buffer;
+    for (size_t i = 0; i + 1 < frame.size(); ++i) {
+      buffer += frame[i];
+      REQUIRE_FALSE(decode(buffer).has_value());
+    }
+    buffer += frame.back();
+    buffer += frame;  // the next one follows at once
+    for (int i = 0; i < 2; ++i) {
+      const std::optional<Message> got = decode(buffer);
+      REQUIRE(got.has_value());
+      CHECK(got->header == sent.header);
+      CHECK(got->body == sent.body);
+    }
+    CHECK(buffer.empty());
+  }
+
+  TEST_CASE("bytes that are no message are refused before anything is allocated for them") {
+    std::string garbage = "hello";
+    CHECK_THROWS_AS(decode(garbage), MessageError);
+    std::string frame = encode(Message{});
+    frame[7] = '\x7f';  // a header of 2 GB
+    CHECK_THROWS_AS(decode(frame), MessageError);
+    frame = encode(Message{});
+    frame[11] = '\x7f';  // a body of 2 GB
+    CHECK_THROWS_AS(decode(frame), MessageError);
+    frame = encode(Message{.header = {1, 2}});
+    CHECK_THROWS_AS(decode(frame), MessageError);
+  }
+
+  TEST_CASE("a log with bytes that are no UTF-8 can be sent") {
+    std::string frame = encode(Message{.header = {{"log", "\xff\xfe ptxas"}}});
+    CHECK(decode(frame).has_value());
+  }
+}
+
+TEST_SUITE("jobs") {
+  TEST_CASE("every job and answer comes back as it was sent") {
+    const Problem problem{.n = 4096, .k = 512, .act = Activation::fp16, .arch = {9, 0, true}};
+    const KernelConfig config{.act = Activation::fp16, .block_n = 128, .warps_k = 2, .pdl = true};
+
+    const CompileJob compile =
+        decode_compile_job(encode(CompileJob{"source", {8, 6}, 13000, "/cache", 1 << 20}));
+    CHECK(compile.source == "source");
+    CHECK(compile.arch == Arch{8, 6});
+    CHECK(compile.driver_version == 13000);
+    CHECK(compile.cache_directory == "/cache");
+
+    const Compilation compilation{.ok = true,
+                                  .cubin = std::string("\x7f\0E", 3),
+                                  .ptx = ".version",
+                                  .log = "log",
+                                  .resources = {1, 2, 3, 4, 5, 6},
+                                  .warnings = {"w"}};
+    CHECK(decode_compilation(encode(compilation)) == compilation);
+
+    const EvaluateJob evaluate =
+        decode_evaluate_job(encode(EvaluateJob{.device = "0",
+                                               .problem = problem,
+                                               .gate_n = 256,
+                                               .config = config,
+                                               .m = 63,
+                                               .max_m = 64,
+                                               .depth = GateDepth::full,
+                                               .policies = {Policy::graph_pdl, Policy::eager},
+                                               .seed = ~uint64_t{0},
+                                               .image = "image"}));
+    CHECK(evaluate.problem == problem);
+    CHECK(evaluate.gate_n == 256);
+    CHECK(evaluate.config == config);
+    CHECK(evaluate.m == 63);
+    CHECK(evaluate.depth == GateDepth::full);
+    CHECK(evaluate.policies == std::vector{Policy::graph_pdl, Policy::eager});
+    CHECK(evaluate.seed == ~uint64_t{0});
+    CHECK(evaluate.image == "image");
+
+    const Evaluation evaluation =
+        decode_evaluation(encode(Evaluation{.verdict = Verdict::wrong,
+                                            .text = "m=1",
+                                            .registers = 99,
+                                            .times = {{Policy::graph, {1.5f, 2.5f}, 1755, true}}}));
+    CHECK(evaluation.verdict == Verdict::wrong);
+    CHECK(evaluation.registers == 99);
+    CHECK(evaluation.times.at(0).samples_us == std::vector{1.5f, 2.5f});
+    CHECK(evaluation.times[0].throttled);
+
+    const FinalsJob finals = decode_finals_job(encode(FinalsJob{.device = "0",
+                                                                .problem = problem,
+                                                                .m = 8,
+                                                                .policy = Policy::graph,
+                                                                .configs = {config, config},
+                                                                .images = {"one", "three"}}));
+    CHECK(finals.images == std::vector<std::string>{"one", "three"});
+    CHECK(finals.configs == std::vector{config, config});
+
+    const Ceilings ceilings = decode_ceilings(encode(Ceilings{3e12, 1e-6, 7e14, false}));
+    CHECK(ceilings.stream_bytes_per_s == 3e12);
+    CHECK_FALSE(ceilings.modelled);
+  }
+
+  TEST_CASE("an answer of another kind, or one that lacks a field, is refused") {
+    CHECK_THROWS_AS(decode_evaluation(encode(Ceilings{})), MessageError);
+    CHECK_THROWS_AS(decode_evaluation(Message{}), MessageError);
+    Message message = encode(Evaluation{});
+    message.header.erase("verdict");
+    CHECK_THROWS_AS(decode_evaluation(message), MessageError);
+    Message lying = encode(Compilation{.ok = true, .cubin = "abc"});
+    lying.body.clear();
+    CHECK_THROWS_AS(decode_compilation(lying), MessageError);
+  }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which candidates a run tries, and who wins among finalists.
+#include "tuner/search.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "generator/candidate_space.h"
+#include "generator/config_text.h"
+#include "generator/device.h"
+
+using namespace nvfp4;
+
+namespace {
+
+const Device& h100() { return find_part("h100")->device; }
+
+Problem problem() { return {.n = 4096, .k = 4096, .arch = h100().arch}; }
+
+std::vector<std::string> texts(const std::vector<Candidate>& candidates) {
+  std::vector<std::string> result;
+  for (const Candidate& c : candidates) result.push_back(config_text(c.config));
+  return result;
+}
+
+size_t place(const std::vector<Candidate>& list, const KernelConfig& config) {
+  return std::find_if(list.begin(), list.end(), [&](auto& c) { return c.config == config; }) -
+         list.begin();
+}
+
+}  // namespace
+
+TEST_SUITE("search") {
+  TEST_CASE("the default comes first, each config once, all of them legal") {
+    const auto list = choose_candidates(problem(), 64, h100(), {.max_candidates = 60, .pdl = true});
+    CHECK(list.front().config == default_config(problem(), 64, h100()));
+    CHECK(list.front().origin == Origin::default_config);
+    CHECK(list.size() >= 60);
+    const auto names = texts(list);
+    CHECK(std::set<std::string>(names.begin(), names.end()).size() == names.size());
+    for (const Candidate& c : list) CHECK_FALSE(illegal_reason(c.config, h100()).has_value());
+  }
+
+  TEST_CASE("a tenth comes from outside the model's favourites") {
+    const auto list = choose_candidates(problem(), 64, h100(), {.max_candidates = 60, .pdl = true});
+    const auto space = candidates(problem(), 64, h100());
+    size_t explored = 0;
+    for (const Candidate& c : list) {
+      if (c.origin != Origin::exploration) continue;
+      ++explored;
+      const size_t rank = std::find(space.begin(), space.end(), c.config) - space.begin();
+      CHECK(rank >= 54);
+      CHECK(rank < space.size());
+    }
+    CHECK(explored == 6);
+  }
+
+  TEST_CASE("the same seed gives the same list, another seed another") {
+    const SearchOptions one{.max_candidates = 40, .seed = 1, .pdl = true};
+    const SearchOptions two{.max_candidates = 40, .seed = 2, .pdl = true};
+    CHECK(texts(choose_candidates(problem(), 8, h100(), one)) ==
+          texts(choose_candidates(problem(), 8, h100(), one)));
+    CHECK(texts(choose_candidates(problem(), 8, h100(), one)) !=
+          texts(choose_candidates(problem(), 8, h100(), two)));
+  }
+
+  TEST_CASE("past winners and neighbours are tried even where the model does not propose them") {
+    const auto space = candidates(problem(), 64, h100());
+    const KernelConfig winner = space[space.size() - 1];
+    const KernelConfig neighbour = space[space.size() - 2];
+    const auto list = choose_candidates(
+        problem(), 64, h100(),
+        {.max_candidates = 1, .pdl = true, .winners = {winner}, .neighbours = {neighbour}});
+    CHECK(place(list, winner) < list.size());
+    CHECK(place(list, neighbour) < list.size());
+  }
+
+  TEST_CASE("a suspect is tried last, and never again after a second death") {
+    const auto space = candidates(problem(), 64, h100());
+    SearchOptions options{
+        .max_candidates = 10, .pdl = true, .suspects = {{space[0], 1}, {space[1], 2}}};
+    const auto list = choose_candidates(problem(), 64, h100(), options);
+    CHECK(list.back().config == space[0]);
+    CHECK(place(list, space[1]) == list.size());
+  }
+
+  TEST_CASE("requested configs are the whole list") {
+    const auto space = candidates(problem(), 64, h100());
+    const auto list = choose_candidates(problem(), 64, h100(), {.requested = {space[3], space[3]}});
+    REQUIRE(list.size() == 1);
+    CHECK(list[0].config == space[3]);
+    CHECK(list[0].origin == Origin::requested);
+  }
+
+  TEST_CASE("a run for dependent launches builds every candidate for them") {
+    const auto list = choose_candidates(problem(), 64, h100(), {.max_candidates = 20, .pdl = true});
+    for (const Candidate& c : list) CHECK(c.config.pdl);
+  }
+}
+
+TEST_SUITE("choose_winner") {
+  const KernelConfig kPlain{.block_n = 64, .warps_k = 4};
+  const KernelConfig kSplit{
+      .block_n = 64, .warps_k = 4, .schedule = Schedule::split_k, .split_k = 2};
+
+  TEST_CASE("a clear lead wins whatever its content") {
+    CHECK(choose_winner(std::vector<Finalist>{{kPlain, 1.05}, {kSplit, 1.0}}, 0.02) == 1);
+    CHECK(choose_winner(std::vector<Finalist>{{kPlain, 1.05, true}, {kSplit, 1.0}}, 0.02) == 1);
+  }
+
+  TEST_CASE("within the tie band content decides, not order and not noise") {
+    CHECK(choose_winner(std::vector<Finalist>{{kSplit, 1.0}, {kPlain, 1.019}}, 0.02) == 1);
+    CHECK(choose_winner(std::vector<Finalist>{{kPlain, 1.019}, {kSplit, 1.0}}, 0.02) == 0);
+    CHECK(choose_winner(std::vector<Finalist>{{kPlain, 1.0}, {kSplit, 1.019}}, 0.02) == 0);
+  }
+
+  TEST_CASE("a tie goes to the default: a tuned choice is never a default that lost by noise") {
+    CHECK(choose_winner(std::vector<Finalist>{{kPlain, 1.0}, {kSplit, 1.01, true}}, 0.02) == 1);
+  }
+}
