@@ -70,7 +70,11 @@ std::string emit_source(const KernelConfig& config, const Problem& problem) {
 
 std::string emit_standalone(const KernelConfig& config, const Problem& problem) {
   llvm::StringSet<> seen;
-  std::string out;
+  std::string out = fmt::format(
+      "// One kernel in one file:\n"
+      "//   nvcc  -std=c++20 --expt-relaxed-constexpr -arch={0} -cubin FILE\n"
+      "//   NVRTC --std=c++20 --device-as-default-execution-space --gpu-architecture={0}\n",
+      sm_name(problem.arch));
   inline_template("gemm_mma.cuh", seen, out);
   return out + "\n" + instantiation(config, problem);
 }

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <stdexcept>
+#include <string>
 
 #include "runtime/cuda.h"
 #include "runtime/pack.h"
@@ -15,8 +16,8 @@ namespace {
 
 constexpr int64_t kN = 200, kK = 320, kM = 13;
 
-Runtime emulated() {
-  return Runtime({.device = "emulated:h100", .database = "/nonexistent/tuning.db"});
+Runtime emulated(const std::string& part = "h100") {
+  return Runtime({.device = "emulated:" + part, .database = "/nonexistent/tuning.db"});
 }
 
 template <typename T>
@@ -29,8 +30,13 @@ DeviceBuffer upload(const Gpu& gpu, const std::vector<T>& values) {
 }  // namespace
 
 TEST_SUITE("nvfp4_gemm") {
-  TEST_CASE("an untuned shape is answered by the default, and its result is exact") {
-    const Runtime runtime = emulated();
+  TEST_CASE("an untuned shape is answered by the default, and its result is exact on every arch") {
+    std::string part;
+    SUBCASE("sm_80") { part = "a100"; }
+    SUBCASE("sm_86") { part = "a10g"; }
+    SUBCASE("sm_89") { part = "l40s"; }
+    SUBCASE("sm_90a") { part = "h100"; }
+    const Runtime runtime = emulated(part);
     const Gemm gemm = runtime.prepare(kN, kK, Activation::bf16, kM);
     CHECK(gemm.selection().layer == Layer::fallback);
     CHECK(gemm.selection().match == Match::fallback);
