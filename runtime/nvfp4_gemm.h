@@ -18,7 +18,7 @@
 namespace nvfp4 {
 
 struct RuntimeOptions {
-  std::string device = "auto";        ///< "auto", an ordinal, "emulated:NAME"
+  std::string device = "0";           ///< an ordinal, "auto", or "emulated:NAME"
   std::string database;               ///< the user's; empty: default_database_path()
   Policy policy = Policy::graph_pdl;  ///< how launches will follow each other
   /// Told, one line each and from any thread, what could not be used; the product goes on without

@@ -4,7 +4,7 @@
 // leaves the shifter free) and one AND. The product is w * s * 2^-7, exact in bf16 and in fp16.
 //
 //   bf16: codes land as w * 2^-126, the scale as s * 2^119    9 integer operations per 8 weights
-//   fp16: codes land as w * 2^-14,  the scale as s * 2^7     13 integer operations per 8 weights
+//   fp16: codes land as w * 2^-14,  the scale as s * 2^7     about 12 of them
 #pragma once
 
 #include "kernel_config.h"
