@@ -18,6 +18,8 @@ namespace nvfp4 {
 namespace {
 
 constexpr int kMaxStages = 8;
+constexpr int kMaxWgmmaStages = 16;
+constexpr int kMaxClusterCtas = 8;  // portable cluster size
 constexpr int kMaxCandidates = 400;
 constexpr int kNamedBarriers = 15;
 
@@ -33,26 +35,25 @@ std::optional<std::string> not_multiple(const char* field, int value, int of) {
 
 // Ranges that keep every derived size far from overflow; checked before anything is derived.
 std::optional<std::string> range_reason(const KernelConfig& c) {
-  if (c.family != Family::mma) return std::string("family wgmma has no template yet");
-  if (auto r = outside("block_n", c.block_n, 16, 256)) return r;
-  if (auto r = outside("block_m", c.block_m, 8, 128)) return r;
-  if (auto r = outside("block_k", c.block_k, 64, 256)) return r;
-  if (auto r = outside("warps_n", c.warps_n, 1, 8)) return r;
+  const bool wgmma = is_wgmma(c);
+  if (auto r = outside("block_n", c.block_n, 16, wgmma ? 512 : 256)) return r;
+  if (auto r = outside("block_m", c.block_m, 8, wgmma ? 256 : 128)) return r;
+  if (auto r = outside("block_k", c.block_k, 64, 512)) return r;
+  if (auto r = outside("warps_n", c.warps_n, 1, 16)) return r;
   if (auto r = outside("warps_k", c.warps_k, 1, 16)) return r;
-  if (auto r = outside("num_stages", c.num_stages, 2, kMaxStages)) return r;
+  if (auto r = outside("num_stages", c.num_stages, 2, wgmma ? kMaxWgmmaStages : kMaxStages)) return r;
   if (auto r = outside("split_k", c.split_k, 1, 16)) return r;
   if (auto r = outside("ctas_per_sm", c.ctas_per_sm, 1, 8)) return r;
+  if (auto r = outside("cluster_n", c.cluster_n, 1, kMaxClusterCtas)) return r;
+  if (auto r = outside("cluster_k", c.cluster_k, 1, kMaxClusterCtas)) return r;
   if (auto r = not_multiple("block_n", c.block_n, kUnitRows * c.warps_n)) return r;
   if (auto r = not_multiple("block_m", c.block_m, kTokenTile)) return r;
   if (auto r = not_multiple("block_k", c.block_k, 64)) return r;
   return std::nullopt;
 }
 
-std::optional<std::string> structure_reason(const KernelConfig& c, const Device& device) {
-  if (c.cluster_m != 1 || c.cluster_k != 1) return std::string("family mma has no clusters");
-  if (c.pdl && device.arch.major < 9) {
-    return fmt::format("pdl needs sm_90, the device is {}", sm_name(device.arch));
-  }
+std::optional<std::string> mma_reason(const KernelConfig& c) {
+  if (cluster_ctas(c) != 1) return std::string("family mma has no clusters");
   if (c.schedule == Schedule::split_k ? c.split_k < 2 : c.split_k != 1) {
     return fmt::format("split_k = {} does not go with schedule {}", c.split_k, name(c.schedule));
   }
@@ -62,11 +63,45 @@ std::optional<std::string> structure_reason(const KernelConfig& c, const Device&
   return std::nullopt;
 }
 
+std::optional<std::string> wgmma_reason(const KernelConfig& c, const Device& device) {
+  if (!device.arch.accelerated || device.arch.major != 9) {
+    return fmt::format("family wgmma needs sm_90a, the device is {}", sm_name(device.arch));
+  }
+  if (device.emulated) return std::string("the emulated device does not run wgmma yet");
+  if (auto r = not_multiple("warps_n", c.warps_n, 4)) return r;  // whole warpgroups
+  if (c.schedule != Schedule::data_parallel || c.split_k != 1) {
+    return fmt::format("schedule {} with split_k = {} is not wgmma's: it shares tiles by cluster_k",
+                       name(c.schedule), c.split_k);
+  }
+  if (cluster_ctas(c) > kMaxClusterCtas) {
+    return fmt::format("{} CTAs of a cluster exceed {}", cluster_ctas(c), kMaxClusterCtas);
+  }
+  if (auto r = not_multiple("block_m", c.block_m, kTokenTile * c.cluster_n)) return r;
+  if (c.num_stages <= c.warps_k) {
+    return fmt::format("num_stages = {} leaves no stage ahead of {} warp groups", c.num_stages,
+                       c.warps_k);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> structure_reason(const KernelConfig& c, const Device& device) {
+  if (c.pdl && device.arch.major < 9) {
+    return fmt::format("pdl needs sm_90, the device is {}", sm_name(device.arch));
+  }
+  return is_wgmma(c) ? wgmma_reason(c, device) : mma_reason(c);
+}
+
 std::optional<std::string> resource_reason(const KernelConfig& c, const Device& device) {
   if (threads(c) > 1024) return fmt::format("{} threads exceed 1024", threads(c));
   if (smem_bytes(c) > device.smem_per_block) {
     return fmt::format("shared memory {} exceeds {} for {}", smem_bytes(c), device.smem_per_block,
                        sm_name(device.arch));
+  }
+  // ptxas gives an instruction no more than the launch's registers, whatever setmaxnreg adds later: a
+  // wgmma of block_m tokens wants 30 beside its sums (C7602).
+  if (const int need = c.block_m / 2 + 30; is_wgmma(c) && need > launch_registers(c)) {
+    return fmt::format("a wgmma of {} registers exceeds the {} of the launch", need,
+                       launch_registers(c));
   }
   if (const int need = estimated_registers(c); need > register_budget(c)) {
     return fmt::format("about {} registers a thread exceed {}", need, register_budget(c));
@@ -114,7 +149,10 @@ IntList tile_heights(const Problem& problem, int64_t tiles_m, int warps_n, const
 // Depths worth trying: the deepest that fits the residency asked for, and two shallower ones.
 IntList stage_counts(KernelConfig config, const Device& device) {
   const int share = std::min(device.smem_per_block, device.smem_per_sm / config.ctas_per_sm - 1024);
-  const int deepest = std::min(kMaxStages, share / (config.warps_k * stage_bytes(config)));
+  const bool wgmma = is_wgmma(config);
+  const int fixed = patch_bytes(config) + (wgmma ? kMaxWgmmaStages * 16 : 0);
+  const int deepest = std::min(wgmma ? kMaxWgmmaStages : kMaxStages,
+                               (share - fixed) / ((wgmma ? 1 : config.warps_k) * stage_bytes(config)));
   IntList list;
   for (const int stages : {deepest, (deepest + 3) / 2, 3}) {
     if (stages >= 2 && stages <= deepest && !llvm::is_contained(list, stages))
@@ -132,6 +170,11 @@ class Collector {
  public:
   Collector(const Problem& problem, int64_t m, const Device& device)
       : problem_(problem), m_(m), device_(device) {}
+
+  void add(const KernelConfig& config) {
+    if (illegal_reason(config, device_)) return;
+    ranked_.push_back({config, estimate(config, problem_, m_, device_).seconds});
+  }
 
   void add_schedules(KernelConfig config) {
     add(config);
@@ -165,11 +208,6 @@ class Collector {
   }
 
  private:
-  void add(const KernelConfig& config) {
-    if (illegal_reason(config, device_)) return;
-    ranked_.push_back({config, estimate(config, problem_, m_, device_).seconds});
-  }
-
   const Problem& problem_;
   int64_t m_;
   const Device& device_;
@@ -184,9 +222,9 @@ std::optional<std::string> illegal_reason(const KernelConfig& config, const Devi
   return resource_reason(config, device);
 }
 
-llvm::SmallVector<KernelConfig, 0> candidates(const Problem& problem, int64_t m,
-                                              const Device& device) {
-  Collector collector(problem, m, device);
+namespace {
+
+void add_mma(Collector& collector, const Problem& problem, int64_t m, const Device& device) {
   for (const int block_m : token_tiles(m)) {
     for (const int warps_n : {1, 2, 4}) {
       const int64_t tiles_m = (m + block_m - 1) / block_m;
@@ -214,6 +252,67 @@ llvm::SmallVector<KernelConfig, 0> candidates(const Problem& problem, int64_t m,
       }
     }
   }
+}
+
+// Token tiles of the wgmma family: the whole of m where it fits, else even shares of it.
+IntList wgmma_token_tiles(int64_t m) {
+  IntList list;
+  const int64_t needed = (m + kTokenTile - 1) / kTokenTile * kTokenTile;
+  for (const int parts : {1, 2, 3, 4, 6, 8}) {
+    const int64_t share = (needed / kTokenTile + parts - 1) / parts * kTokenTile;
+    for (const int granule : {8, 16, 32}) {
+      const int64_t block = (share + granule - 1) / granule * granule;
+      if (block > 256 || block < std::min<int64_t>(needed, 32)) continue;
+      if (!llvm::is_contained(list, block)) list.push_back(int(block));
+    }
+  }
+  if (needed > 256) {
+    for (const int block : {128, 192, 256}) {
+      if (!llvm::is_contained(list, block)) list.push_back(block);
+    }
+  }
+  return list;
+}
+
+void add_wgmma(Collector& collector, const Problem& problem, int64_t m, const Device& device) {
+  for (const int block_m : wgmma_token_tiles(m)) {
+    for (const auto& [warps_n, row_tiles] : {std::pair{4, 1}, {8, 1}, {12, 1}, {16, 1}, {4, 2}, {8, 2}}) {
+      for (const int warps_k : {1, 2, 4}) {
+        if (warps_n * warps_k > 16) continue;
+        for (const auto& [cluster_n, cluster_k] :
+             {std::pair{1, 1}, {2, 1}, {4, 1}, {1, 2}, {1, 3}, {1, 4}, {2, 2}, {2, 4}, {4, 2}}) {
+          for (const int ctas : {1, 2, 3}) {
+            for (const int block_k : {64, 128, 256}) {
+              KernelConfig config{.family = Family::wgmma,
+                                  .act = problem.act,
+                                  .block_n = warps_n * row_tiles * kUnitRows,
+                                  .block_m = block_m,
+                                  .block_k = block_k,
+                                  .warps_n = warps_n,
+                                  .warps_k = warps_k,
+                                  .ctas_per_sm = ctas,
+                                  .cluster_n = cluster_n,
+                                  .cluster_k = cluster_k,
+                                  .pdl = true};
+              for (const int stages : stage_counts(config, device)) {
+                config.num_stages = stages;
+                collector.add(config);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+llvm::SmallVector<KernelConfig, 0> candidates(const Problem& problem, int64_t m,
+                                              const Device& device) {
+  Collector collector(problem, m, device);
+  add_mma(collector, problem, m, device);
+  if (device.arch.major == 9 && device.arch.accelerated && !device.emulated) add_wgmma(collector, problem, m, device);
   return collector.take();
 }
 

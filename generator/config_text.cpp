@@ -23,7 +23,7 @@ constexpr IntField kTileFields[] = {
 constexpr IntField kLaunchFields[] = {
     {"split_k", &KernelConfig::split_k},
     {"ctas_per_sm", &KernelConfig::ctas_per_sm},
-    {"cluster_m", &KernelConfig::cluster_m},
+    {"cluster_n", &KernelConfig::cluster_n},
     {"cluster_k", &KernelConfig::cluster_k},
 };
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "generator/cost_model_wgmma.h"
 #include "generator/launch_plan.h"
 #include "generator/occupancy.h"
 
@@ -62,6 +63,7 @@ Work distribute(const KernelConfig& config, const Problem& problem, const Launch
 
 CostEstimate estimate(const KernelConfig& config, const Problem& problem, int64_t m,
                       const Device& device) {
+  if (is_wgmma(config)) return estimate_wgmma(config, problem, m, device);
   const LaunchPlan plan = launch_plan(config, problem, m, device);
   const Work work = distribute(config, problem, plan, device);
   const double tiles = double(plan.tiles_n) * plan.tiles_m;

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "generator/config_text.h"
+#include "generator/emit_wgmma.h"
 #include "generator/template_bundle.h"
 
 namespace nvfp4 {
@@ -17,24 +18,34 @@ std::string config_literal(const KernelConfig& c) {
       "nvfp4::KernelConfig{{.family = nvfp4::Family::{}, .act = nvfp4::Activation::{},\n"
       "    .block_n = {}, .block_m = {}, .block_k = {}, .warps_n = {}, .warps_k = {},\n"
       "    .num_stages = {}, .schedule = nvfp4::Schedule::{}, .split_k = {}, .ctas_per_sm = {},\n"
-      "    .cluster_m = {}, .cluster_k = {}, .pdl = {}}}",
+      "    .cluster_n = {}, .cluster_k = {}, .pdl = {}}}",
       name(c.family), name(c.act), c.block_n, c.block_m, c.block_k, c.warps_n, c.warps_k,
-      c.num_stages, name(c.schedule), c.split_k, c.ctas_per_sm, c.cluster_m, c.cluster_k, c.pdl);
+      c.num_stages, name(c.schedule), c.split_k, c.ctas_per_sm, c.cluster_n, c.cluster_k, c.pdl);
+}
+
+// The template file of a family, and how its kernel is named and called.
+std::string_view family_template(Family family) {
+  return family == Family::mma ? "gemm_mma.cuh" : "gemm_wgmma.cuh";
 }
 
 std::string instantiation(const KernelConfig& config, const Problem& problem) {
+  const bool wgmma = is_wgmma(config);
   return fmt::format(
-      "// {}\n"
-      "constexpr auto kConfig = {};\n"
-      "static_assert(nvfp4::smem_bytes(kConfig) == {}, \"host and device disagree\");\n"
-      "static_assert(nvfp4::threads(kConfig) == {}, \"host and device disagree\");\n"
+      "// {0}\n"
+      "constexpr auto kConfig = {1};\n"
+      "static_assert(nvfp4::smem_bytes(kConfig) == {2}, \"host and device disagree\");\n"
+      "static_assert(nvfp4::threads(kConfig) == {3}, \"host and device disagree\");\n"
+      "{4}"
       "extern \"C\" __global__ void __launch_bounds__(nvfp4::threads(kConfig), "
       "kConfig.ctas_per_sm)\n"
-      "{}(const __grid_constant__ nvfp4::GemmParams params) {{\n"
-      "  nvfp4::gemm_mma<kConfig, {}, {}>(params);\n"
+      "{5}(const __grid_constant__ nvfp4::GemmParams params{6}) {{\n"
+      "  nvfp4::gemm_{7}<kConfig, {8}, {9}{10}>(params{11});\n"
       "}}\n",
-      config_text(config), config_literal(config), smem_bytes(config), threads(config), kKernelName,
-      problem.n, problem.k);
+      config_text(config), config_literal(config), smem_bytes(config), threads(config),
+      wgmma ? emit_wgmma_tile(config) : "", kKernelName,
+      wgmma ? ",\n           const __grid_constant__ nvfp4::TensorMap activations" : "",
+      name(config.family), problem.n, problem.k, wgmma ? ", WgmmaTile" : "",
+      wgmma ? ", activations" : "");
 }
 
 std::string_view text_of(std::string_view name) {
@@ -65,7 +76,8 @@ void inline_template(std::string_view name, llvm::StringSet<>& seen, std::string
 }  // namespace
 
 std::string emit_source(const KernelConfig& config, const Problem& problem) {
-  return "#include \"gemm_mma.cuh\"\n\n" + instantiation(config, problem);
+  return fmt::format("#include \"{}\"\n\n", family_template(config.family)) +
+         instantiation(config, problem);
 }
 
 std::string emit_standalone(const KernelConfig& config, const Problem& problem) {
@@ -75,7 +87,7 @@ std::string emit_standalone(const KernelConfig& config, const Problem& problem) 
       "//   nvcc  -std=c++20 --expt-relaxed-constexpr -arch={0} -cubin FILE\n"
       "//   NVRTC --std=c++20 --device-as-default-execution-space --gpu-architecture={0}\n",
       sm_name(problem.arch));
-  inline_template("gemm_mma.cuh", seen, out);
+  inline_template(family_template(config.family), seen, out);
   return out + "\n" + instantiation(config, problem);
 }
 

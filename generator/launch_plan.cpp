@@ -5,6 +5,30 @@
 
 namespace nvfp4 {
 
+namespace {
+
+// Clusters of one config that run at once. A cluster lives in one GPC, and GPCs have odd numbers of SMs:
+// an H100 runs 66 clusters of two CTAs but 30 of four (cuOccupancyMaxActiveClusters).
+int64_t resident_clusters(const KernelConfig& config, const Device& device) {
+  const int size = cluster_ctas(config);
+  const int64_t sms = size <= 2 ? device.sm_count : int64_t{device.sm_count} * 10 / 11;
+  return sms * config.ctas_per_sm / size;
+}
+
+// The wgmma family deals whole tiles out to as many clusters as run at once.
+void plan_clusters(LaunchPlan& plan, const KernelConfig& config, const Problem& problem,
+                   const Device& device) {
+  const int64_t rows = int64_t{config.block_n} * config.cluster_n;
+  plan.cluster = cluster_ctas(config);
+  const int64_t tiles = (problem.n + rows - 1) / rows * plan.tiles_m;
+  plan.grid = std::min(tiles, resident_clusters(config, device)) * plan.cluster;
+  plan.box_tokens = config.block_m / config.cluster_n;
+  plan.k = problem.k;
+  plan.act = config.act;
+}
+
+}  // namespace
+
 LaunchPlan launch_plan(const KernelConfig& config, const Problem& problem, int64_t m,
                        const Device& device) {
   LaunchPlan plan;
@@ -12,6 +36,10 @@ LaunchPlan launch_plan(const KernelConfig& config, const Problem& problem, int64
   plan.smem_bytes = smem_bytes(config);
   plan.tiles_n = static_cast<int>((problem.n + config.block_n - 1) / config.block_n);
   plan.tiles_m = static_cast<int>((m + config.block_m - 1) / config.block_m);
+  if (is_wgmma(config)) {
+    plan_clusters(plan, config, problem, device);
+    return plan;
+  }
   const int64_t tiles = int64_t{plan.tiles_n} * plan.tiles_m;
   const int64_t steps = (problem.k + config.block_k - 1) / config.block_k;
   int64_t partials = 0;

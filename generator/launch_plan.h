@@ -13,12 +13,19 @@ namespace nvfp4 {
 
 struct LaunchPlan {
   int64_t grid = 0;  ///< CTAs, one dimension
+  int cluster = 1;   ///< CTAs of a cluster; divides the grid
   int threads = 0;
   int smem_bytes = 0;
   int tiles_n = 0;
   int tiles_m = 0;
   int64_t counter_bytes = 0;    ///< head of the workspace, zero between launches
   int64_t workspace_bytes = 0;  ///< counters and partials
+
+  /// The activations as a tensor map for the copy engine, where the family wants one: boxes of
+  /// box_tokens x 64 of [m, k], 128-byte swizzle. 0: no map.
+  int box_tokens = 0;
+  int64_t k = 0;
+  Activation act = Activation::bf16;
 };
 
 LaunchPlan launch_plan(const KernelConfig& config, const Problem& problem, int64_t m,

@@ -24,9 +24,16 @@ constexpr int kExchangeRegisters = 48;
 // constants.
 constexpr int kUnalignedRegisters = 5;
 
+// The wgmma family's: two sets of decoded fragments, a stage's addresses, and the words in flight.
+constexpr int kWgmmaFragments = 32;
+constexpr int kWgmmaLoopRegisters = 40;
+
 }  // namespace
 
 int estimated_registers(const KernelConfig& config) {
+  if (is_wgmma(config)) {
+    return accumulator_registers(config) + kWgmmaFragments + kWgmmaLoopRegisters;
+  }
   const int token_tiles = config.block_m / kTokenTile;
   const int batch = token_tiles <= 2 ? 4 : 2;
   const int exchange = uses_workspace(config) ? kExchangeRegisters : 0;
@@ -39,8 +46,10 @@ int estimated_registers(const KernelConfig& config) {
 int resident_ctas(const KernelConfig& config, const Device& device) {
   const int by_smem = device.smem_per_sm / (smem_bytes(config) + kReservedSmem);
   const int by_threads = device.threads_per_sm / threads(config);
+  // With setmaxnreg the compiler takes all that the launch bounds allow.
   const int registers =
-      std::min(register_budget(config), (estimated_registers(config) + 7) / 8 * 8);
+      is_wgmma(config) ? launch_registers(config)
+                       : std::min(register_budget(config), (estimated_registers(config) + 7) / 8 * 8);
   const int by_registers = device.registers_per_sm / (registers * threads(config));
   return std::min({by_smem, by_threads, by_registers, device.ctas_per_sm});
 }

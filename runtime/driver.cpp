@@ -162,6 +162,9 @@ std::shared_ptr<const Driver> Driver::open(DriverSource source) {
       throw DriverError(fmt::format("{} has no {}: {}", library.path, name, kInstallDriver));
     }
   });
+  // Only what runs on sm_90 needs it.
+  driver->tensor_map_encode_tiled =
+      reinterpret_cast<decltype(&::cuTensorMapEncodeTiled)>(driver->symbol("cuTensorMapEncodeTiled"));
   if (const CUresult result = driver->init(0); result != CUDA_SUCCESS) {
     const char* name = nullptr;
     driver->get_error_name(result, &name);

@@ -7,6 +7,7 @@
 #include <array>
 
 #include "generator/emit.h"
+#include "templates/packed_layout.h"
 
 namespace nvfp4 {
 namespace {
@@ -50,14 +51,42 @@ void Kernel::launch(const GemmParams& params, const LaunchPlan& plan, Pdl pdl,
                               plan.grid, plan.threads, plan.smem_bytes));
 }
 
+namespace {
+
+// The activations for the copy engine: [m, k] with row stride lda; what lies outside reads as zero.
+CUresult encode_activations(const DriverTable& driver, const GemmParams& params,
+                            const LaunchPlan& plan, CUtensorMap& map) noexcept {
+  if (driver.tensor_map_encode_tiled == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(plan.k), static_cast<cuuint64_t>(params.m)};
+  const cuuint64_t strides[] = {static_cast<cuuint64_t>(params.lda) * 2};
+  const cuuint32_t box[] = {kTileK, static_cast<cuuint32_t>(plan.box_tokens)};
+  const cuuint32_t steps[] = {1, 1};
+  return driver.tensor_map_encode_tiled(
+      &map,
+      plan.act == Activation::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                   : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+      2, const_cast<void*>(params.activations), sizes, strides, box, steps,
+      CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+}
+
+}  // namespace
+
 CUresult Kernel::try_launch(const GemmParams& params, const LaunchPlan& plan, Pdl pdl,
                             CUstream stream) const noexcept {
   if (plan.grid == 0) return CUDA_SUCCESS;
-  std::array<CUlaunchAttribute, 1> attributes{};
-  attributes[0].id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
-  attributes[0].value.programmaticStreamSerializationAllowed = 1;
-
+  std::array<CUlaunchAttribute, 2> attributes{};
   CUlaunchConfig config{};
+  if (pdl == Pdl::on) {
+    CUlaunchAttribute& attribute = attributes[config.numAttrs++];
+    attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    attribute.value.programmaticStreamSerializationAllowed = 1;
+  }
+  if (plan.cluster > 1) {
+    CUlaunchAttribute& attribute = attributes[config.numAttrs++];
+    attribute.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+    attribute.value.clusterDim = {static_cast<unsigned>(plan.cluster), 1, 1};
+  }
   config.gridDimX = static_cast<unsigned>(plan.grid);
   config.gridDimY = config.gridDimZ = 1;
   config.blockDimX = static_cast<unsigned>(plan.threads);
@@ -65,9 +94,14 @@ CUresult Kernel::try_launch(const GemmParams& params, const LaunchPlan& plan, Pd
   config.sharedMemBytes = static_cast<unsigned>(plan.smem_bytes);
   config.hStream = stream;
   config.attrs = attributes.data();
-  config.numAttrs = pdl == Pdl::on ? 1 : 0;
 
-  void* arguments[] = {const_cast<GemmParams*>(&params)};
+  CUtensorMap map{};
+  if (plan.box_tokens > 0) {
+    const CUresult encoded = encode_activations(gpu_.driver(), params, plan, map);
+    if (encoded != CUDA_SUCCESS) return encoded;
+  }
+  // A kernel of the mma family takes the first argument only.
+  void* arguments[] = {const_cast<GemmParams*>(&params), &map};
   return gpu_.driver().launch_kernel_ex(&config, function_, arguments, nullptr);
 }
 

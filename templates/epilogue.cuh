@@ -63,11 +63,17 @@ __device__ __forceinline__ float bias_value(const void* bias, int row) {
   return __uint_as_float(u32{bits} << 16);
 }
 
+/// What turns a sum of row `row` into an output; 0 beyond the matrix, whose rows are never stored.
+template <int kN>
+__device__ __forceinline__ float row_factor(const GemmParams& params, int row) {
+  return row < kN ? kDecodeFactor * params.global_scales[row / kTileRows] : 0.0f;
+}
+
 /// Finishes rows [row, row + 8) of one token: scale, bias, one rounding, store.
 template <KernelConfig kConfig, int kN>
-__device__ __forceinline__ void store_rows(const GemmParams& params, RowSums sums, long long token, int row) {
+__device__ __forceinline__ void store_rows(const GemmParams& params, RowSums sums, long long token, int row,
+                                           float factor) {
   if (row >= kN) return;
-  const float factor = kDecodeFactor * params.global_scales[row / kTileRows];
   const int count = kN - row < kRowsPerThread ? kN - row : kRowsPerThread;
 #pragma unroll
   for (int i = 0; i < kRowsPerThread; ++i) {

@@ -178,7 +178,7 @@ struct GemmMma {
     for_each_row_group(tile_n, tile_m, [&](int token, int row, long long out_token, int out_row) {
       const RowSums total = sum_groups<kConfig>(tile, token, row);
       if (!uses_workspace(kConfig) || whole) {
-        store_rows<kConfig, kN>(params, total, out_token, out_row);
+        store_rows<kConfig, kN>(params, total, out_token, out_row, row_factor<kN>(params, out_row));
       } else {
         float* partial = partials() + u64{slot} * (partial_bytes(kConfig) / 4) + token * kConfig.block_n + row;
         store_l2(partial, F32x4{total.x[0], total.x[1], total.x[2], total.x[3]});
@@ -220,7 +220,7 @@ struct GemmMma {
           total.x[i + 4] += high.x[i];
         }
       }
-      store_rows<kConfig, kN>(params, total, out_token, out_row);
+      store_rows<kConfig, kN>(params, total, out_token, out_row, row_factor<kN>(params, out_row));
     });
   }
 

@@ -20,13 +20,13 @@ struct KernelConfig {
   int block_m = 16;     ///< tokens a CTA owns; a multiple of 8
   int block_k = 64;     ///< k of one pipeline stage of one warp group; a multiple of 64
   int warps_n = 1;      ///< warps of a group: they share a stage's activations and split its rows
-  int warps_k = 4;      ///< warp groups: each runs its own pipeline over its own share of k
-  int num_stages = 3;   ///< depth of each group's cp.async pipeline
+  int warps_k = 4;      ///< warp groups: each multiplies its own share of k
+  int num_stages = 3;   ///< depth of the pipeline: of each group's own (mma), of the CTA's (wgmma)
   Schedule schedule = Schedule::data_parallel;
   int split_k = 1;      ///< CTAs that share one output tile under Schedule::split_k
   int ctas_per_sm = 1;  ///< residency the register allocation is held to
-  int cluster_m = 1;    ///< CTAs of a cluster along tokens (sm_90)
-  int cluster_k = 1;    ///< CTAs of a cluster along k (sm_90)
+  int cluster_n = 1;    ///< CTAs of a cluster along n: they multicast their activations (wgmma)
+  int cluster_k = 1;    ///< CTAs of a cluster along k: they sum through shared memory (wgmma)
   bool pdl = false;     ///< programmatic dependent launch (sm_90): weights are fetched before the wait
 
   friend constexpr bool operator==(const KernelConfig&, const KernelConfig&) = default;
@@ -40,8 +40,16 @@ constexpr int align_up(int value, int alignment) {
   return (value + alignment - 1) / alignment * alignment;
 }
 
+constexpr bool is_wgmma(const KernelConfig& c) { return c.family == Family::wgmma; }
+
+/// Warps that multiply. The wgmma family adds a warpgroup that only starts copies: one warp would do,
+/// but registers move between roles by whole warpgroups.
 constexpr int warps(const KernelConfig& c) { return c.warps_n * c.warps_k; }
-constexpr int threads(const KernelConfig& c) { return warps(c) * kWarpThreads; }
+constexpr int threads(const KernelConfig& c) {
+  return (warps(c) + (is_wgmma(c) ? 4 : 0)) * kWarpThreads;
+}
+
+constexpr int cluster_ctas(const KernelConfig& c) { return c.cluster_n * c.cluster_k; }
 
 /// 16-row weight units that one warp multiplies.
 constexpr int units_per_warp(const KernelConfig& c) { return c.block_n / (c.warps_n * kUnitRows); }
@@ -49,21 +57,24 @@ constexpr int units_per_warp(const KernelConfig& c) { return c.block_n / (c.warp
 /// 64-wide k tiles of one stage.
 constexpr int k_tiles_per_stage(const KernelConfig& c) { return c.block_k / 64; }
 
-/// Bytes of packed weights of one 64-wide k tile: 512 of codes and 64 of block scales a unit, padded
-/// so that the activations behind them start on a 128-byte swizzle row.
+/// Bytes of packed weights of one 64-wide k tile: 512 of codes and 64 of block scales a unit. The mma
+/// family pads them so that the activations behind them start on a 128-byte swizzle row.
 constexpr int weight_tile_bytes(const KernelConfig& c) {
-  return align_up(c.block_n / kUnitRows * 576, 128);
+  const int bytes = c.block_n / kUnitRows * 576;
+  return is_wgmma(c) ? bytes : align_up(bytes, 128);
 }
 
 /// Bytes of activations of one 64-wide k tile: one 128-byte row a token.
 constexpr int activation_tile_bytes(const KernelConfig& c) { return c.block_m * 128; }
 
+/// One stage. The wgmma family swizzles over 1024 bytes, on which every stage must start.
 constexpr int stage_bytes(const KernelConfig& c) {
-  return k_tiles_per_stage(c) * (weight_tile_bytes(c) + activation_tile_bytes(c));
+  const int bytes = k_tiles_per_stage(c) * (weight_tile_bytes(c) + activation_tile_bytes(c));
+  return is_wgmma(c) ? align_up(bytes, 1024) : bytes;
 }
 
 constexpr int pipeline_bytes(const KernelConfig& c) {
-  return c.warps_k * c.num_stages * stage_bytes(c);
+  return (is_wgmma(c) ? 1 : c.warps_k) * c.num_stages * stage_bytes(c);
 }
 
 /// Row pitch, in floats, of the tile in which warp groups leave their sums: + 4 keeps the scattered
@@ -74,18 +85,50 @@ constexpr int reduction_bytes(const KernelConfig& c) {
   return c.warps_k * c.block_m * reduction_pitch(c) * 4;
 }
 
-/// Dynamic shared memory: the pipelines, whose space the reduction reuses after they drain.
-constexpr int smem_bytes(const KernelConfig& c) {
-  const int pipeline = pipeline_bytes(c);
-  const int reduction = reduction_bytes(c);
-  return pipeline > reduction ? pipeline : reduction;
+/// True when a tile's sums lie in several warp groups or CTAs of a cluster and meet in shared memory;
+/// the mma family always takes that way.
+constexpr bool reduces_in_smem(const KernelConfig& c) {
+  return !is_wgmma(c) || c.warps_k * c.cluster_k > 1;
 }
 
-/// Registers a thread may use so that ctas_per_sm CTAs stay resident (64 Ki registers an SM, 255 a
-/// thread, allocated in eights a thread).
-constexpr int register_budget(const KernelConfig& c) {
+/// Without a reduction each warp turns its sums, 32 tokens x 16 rows at a time, in a patch of its own
+/// beside the pipeline, which goes on filling. A pitch of 20 floats is free of bank conflicts.
+constexpr int kPatchTokens = 32;
+constexpr int kPatchPitch = 20;
+constexpr int patch_bytes(const KernelConfig& c) {
+  return reduces_in_smem(c) ? 0 : warps(c) * kPatchTokens * kPatchPitch * 4;
+}
+
+/// Two mbarriers a stage: filled and empty.
+constexpr int barrier_bytes(const KernelConfig& c) { return is_wgmma(c) ? c.num_stages * 16 : 0; }
+
+/// Dynamic shared memory: the pipeline, whose space the reduction reuses after it drains, then patches
+/// and barriers.
+constexpr int smem_bytes(const KernelConfig& c) {
+  const int pipeline = pipeline_bytes(c);
+  const int reduction = reduces_in_smem(c) ? reduction_bytes(c) : 0;
+  return (pipeline > reduction ? pipeline : align_up(reduction, 16)) + patch_bytes(c) + barrier_bytes(c);
+}
+
+/// Registers a thread is launched with so that ctas_per_sm CTAs stay resident (64 Ki registers an SM, 255
+/// a thread, allocated in eights a thread).
+constexpr int launch_registers(const KernelConfig& c) {
   const int fair = 65536 / (threads(c) * c.ctas_per_sm) / 8 * 8;
   return fair > 255 ? 255 : fair;
+}
+
+/// The wgmma family moves registers from the producer to the consumers (setmaxnreg). What the roles
+/// hold together must not exceed the launch's pool, or the consumers wait for ever.
+constexpr int kProducerRegisters = 32;
+constexpr int consumer_registers(const KernelConfig& c) {
+  const int pool = launch_registers(c) / 8 * 8 * threads(c);
+  const int share = (pool - kProducerRegisters * 128) / (warps(c) * kWarpThreads) / 8 * 8;
+  return share > 240 ? 240 : share;
+}
+
+/// Registers a multiplying thread may use.
+constexpr int register_budget(const KernelConfig& c) {
+  return is_wgmma(c) ? consumer_registers(c) : launch_registers(c);
 }
 
 /// Accumulator registers of one thread.

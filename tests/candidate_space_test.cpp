@@ -37,7 +37,7 @@ TEST_SUITE("candidate_space") {
     CHECK(reason({.split_k = 2}, h100()) == "split_k = 2 does not go with schedule data_parallel");
     CHECK(reason({.schedule = Schedule::split_k}, h100()) ==
           "split_k = 1 does not go with schedule split_k");
-    CHECK(reason({.cluster_m = 2}, h100()) == "family mma has no clusters");
+    CHECK(reason({.cluster_n = 2}, h100()) == "family mma has no clusters");
     CHECK(reason({.warps_n = 2, .warps_k = 16}, h100()) ==
           "warps_k = 16 groups exceed 15 named barriers");
     CHECK(reason({.pdl = true}, l40s()) == "pdl needs sm_90, the device is sm_89");
@@ -64,7 +64,7 @@ TEST_SUITE("candidate_space") {
                            .schedule = Schedule(random() % 3),
                            .split_k = pick(),
                            .ctas_per_sm = pick(),
-                           .cluster_m = pick(),
+                           .cluster_n = pick(),
                            .cluster_k = pick()};
       refused += illegal_reason(c, h100()).has_value();
     }

@@ -39,7 +39,7 @@ TEST_SUITE("config_text") {
                            .schedule = Schedule(pick(3)),
                            .split_k = pick(20),
                            .ctas_per_sm = pick(20),
-                           .cluster_m = pick(20),
+                           .cluster_n = pick(20),
                            .cluster_k = pick(20),
                            .pdl = pick(2) == 1};
       REQUIRE(parse_config(config_text(c)) == c);

@@ -15,7 +15,7 @@ TEST_SUITE("emit") {
 constexpr auto kConfig = nvfp4::KernelConfig{.family = nvfp4::Family::mma, .act = nvfp4::Activation::bf16,
     .block_n = 128, .block_m = 16, .block_k = 64, .warps_n = 1, .warps_k = 4,
     .num_stages = 3, .schedule = nvfp4::Schedule::data_parallel, .split_k = 1, .ctas_per_sm = 1,
-    .cluster_m = 1, .cluster_k = 1, .pdl = true};
+    .cluster_n = 1, .cluster_k = 1, .pdl = true};
 static_assert(nvfp4::smem_bytes(kConfig) == 79872, "host and device disagree");
 static_assert(nvfp4::threads(kConfig) == 128, "host and device disagree");
 extern "C" __global__ void __launch_bounds__(nvfp4::threads(kConfig), kConfig.ctas_per_sm)

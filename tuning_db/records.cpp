@@ -31,7 +31,7 @@ std::optional<Enum> parse(const std::string_view (&names)[kCount], std::string_v
 std::optional<std::string> config_error(const KernelConfig& c, const Problem& problem) {
   if (c.act != problem.act) return "config and problem differ in act";
   const int fields[] = {c.block_n,    c.block_m, c.block_k,     c.warps_n,   c.warps_k,
-                        c.num_stages, c.split_k, c.ctas_per_sm, c.cluster_m, c.cluster_k};
+                        c.num_stages, c.split_k, c.ctas_per_sm, c.cluster_n, c.cluster_k};
   for (const int field : fields) {
     if (field < 1 || field > 1024) return fmt::format("config field {} is outside 1..1024", field);
   }

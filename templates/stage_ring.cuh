@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ring of stages between the producer warp and the consumer warps, in dynamic shared memory:
+//
+//   | stage 0 | stage 1 | ... | (patches) | filled[0..S) | empty[0..S) |
+//
+// filled[s] ends a phase when the stage's bytes have landed, empty[s] when every consumer warp that reads
+// the stage has released it: those of one warp group in each CTA along n, since each CTA's activations
+// land in all of them. The n-th use of a slot has parity n % 2.
+#pragma once
+
+#include "kernel_config.h"
+#include "ptx_hopper.cuh"
+
+namespace nvfp4 {
+
+/// A place on the ring: the slot and the parity of its present use.
+template <KernelConfig kConfig>
+struct RingPosition {
+  int slot = 0;
+  u32 parity = 0;
+
+  __device__ void advance(int stages) {  // at most num_stages
+    slot += stages;
+    if (slot >= kConfig.num_stages) {
+      slot -= kConfig.num_stages;
+      parity ^= 1;
+    }
+  }
+};
+
+template <KernelConfig kConfig>
+struct StageRing {
+  using Position = RingPosition<kConfig>;
+
+  u32 base;      ///< shared address of stage 0
+  u32 barriers;  ///< of filled[0]
+
+  __device__ explicit StageRing(const unsigned char* smem) : base(smem_address(smem)) {
+    barriers = base + smem_bytes(kConfig) - barrier_bytes(kConfig);
+  }
+
+  __device__ u32 stage(int slot) const { return base + slot * stage_bytes(kConfig); }
+  __device__ u32 filled(int slot) const { return barriers + slot * 8; }
+  __device__ u32 empty(int slot) const { return barriers + (kConfig.num_stages + slot) * 8; }
+
+  /// By one thread.
+  __device__ void init() const {
+    for (int slot = 0; slot < kConfig.num_stages; ++slot) {
+      mbarrier_init(filled(slot), 1);
+      mbarrier_init(empty(slot), kConfig.warps_n * kConfig.cluster_n);
+    }
+    mbarrier_init_fence();
+    fence_async_proxy();
+  }
+
+  /// Announces what will land in the stage, from this CTA's producer and its peers.
+  __device__ void expect(int slot, u32 bytes) const { mbarrier_arrive_expect(filled(slot), bytes); }
+
+  __device__ void wait_filled(const Position& at) const { mbarrier_wait(filled(at.slot), at.parity); }
+
+  /// Until the stage's previous use has been released. A fresh mbarrier answers for the parity before
+  /// its first phase at once, so the first round over the ring waits for nothing.
+  __device__ void wait_empty(const Position& at) const { mbarrier_wait(empty(at.slot), at.parity ^ 1); }
+
+  /// By a whole warp that has read the stage; `rank_k` names its row of the cluster.
+  __device__ void release(int slot, int lane, u32 rank_k) const {
+    if constexpr (kConfig.cluster_n == 1) {
+      if (lane == 0) mbarrier_arrive(empty(slot));
+    } else {
+      if (lane < kConfig.cluster_n) mbarrier_arrive_remote(empty(slot), rank_k * kConfig.cluster_n + lane);
+    }
+  }
+};
+
+}  // namespace nvfp4
