@@ -15,9 +15,11 @@
 #include "generator/launch_plan.h"
 #include "runtime/numerics.h"
 #include "tuner/cold_pool.h"
+#include "tuner/cublas.h"
 #include "tuner/gate.h"
 #include "tuner/gpu_clock.h"
 #include "tuner/gpu_lock.h"
+#include "tuner/matrix.h"
 #include "tuner/measure.h"
 
 namespace nvfp4 {
@@ -105,11 +107,13 @@ struct Bench::State {
   int64_t gate_tokens_made = 0;
   uint64_t gate_seed = 0;
   std::unique_ptr<TimingData> timing;
+  std::unique_ptr<Cublas> cublas;
 
   void open(const std::string& spec) {
     if (gpu && device == spec) return;
     timing.reset();
     gate.reset();
+    cublas.reset();
     gpu.emplace(open_device(spec).gpu);
     device = spec;
     if (!gpu->emulated()) return;
@@ -154,6 +158,7 @@ struct Bench::State {
 
   Evaluation evaluate(const EvaluateJob& job, bool& spoilt);
   FinalsResult finals(const FinalsJob& job);
+  MatrixResult matrix(const MatrixJob& job);
 };
 
 Evaluation Bench::State::evaluate(const EvaluateJob& job, bool& spoilt) {
@@ -213,6 +218,21 @@ FinalsResult Bench::State::finals(const FinalsJob& job) {
   return {.times = time_rounds(*gpu, timed, data.pool, job.policy, kRoundSeconds)};
 }
 
+MatrixResult Bench::State::matrix(const MatrixJob& job) {
+  MatrixResult result;
+  try {
+    if (!cublas) cublas = std::make_unique<Cublas>();
+    result.library = cublas->name();
+    const GpuLock lock(*gpu);
+    result.times = time_matrix(*gpu, *cublas, job.n, job.k, job.m);
+  } catch (const CublasError& error) {
+    result.error = error.what();
+  } catch (const MeasureError& error) {
+    result.error = error.what();
+  }
+  return result;
+}
+
 Bench::Bench() : state_(new State) {}
 
 Bench::~Bench() = default;
@@ -230,6 +250,11 @@ Message Bench::serve(const Message& request) {
     const FinalsJob job = decode_finals_job(request);
     state_->open(job.device);
     return encode(state_->finals(job));
+  }
+  if (kind == "matrix") {
+    const MatrixJob job = decode_matrix_job(request);
+    state_->open(job.device);
+    return encode(state_->matrix(job));
   }
   const EvaluateJob job = decode_evaluate_job(request);
   state_->open(job.device);

@@ -34,14 +34,17 @@ int64_t pool_copies(int64_t bytes, int64_t l2_bytes) {
 }
 
 ColdPool::ColdPool(const Gpu& gpu, int64_t bytes, int64_t copies, uint64_t seed)
-    : bytes_(bytes),
-      pitch_((bytes + kAlignment - 1) / kAlignment * kAlignment),
+    : ColdPool(gpu, std::as_bytes(std::span<const uint8_t>(plausible_weights(bytes, seed))),
+               copies) {}
+
+ColdPool::ColdPool(const Gpu& gpu, std::span<const std::byte> contents, int64_t copies)
+    : bytes_(static_cast<int64_t>(contents.size())),
+      pitch_((bytes_ + kAlignment - 1) / kAlignment * kAlignment),
       copies_(copies),
       buffer_(gpu, pitch_ * copies_) {
-  const std::vector<uint8_t> weights = plausible_weights(bytes, seed);
-  buffer_.upload(bytes_of(weights));
+  buffer_.upload(contents);
   for (int64_t i = 1; i < copies_; ++i) {
-    gpu.check(gpu.driver().memcpy_d_to_d(copy(i), copy(0), bytes), "cuMemcpyDtoD");
+    gpu.check(gpu.driver().memcpy_d_to_d(copy(i), copy(0), contents.size()), "cuMemcpyDtoD");
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "runtime/cuda.h"
 
@@ -17,6 +18,8 @@ class ColdPool {
  public:
   /// `copies` of the same plausible packed weights: random codes, block scales near 1.
   ColdPool(const Gpu& gpu, int64_t bytes, int64_t copies, uint64_t seed);
+  /// Copies of `contents`.
+  ColdPool(const Gpu& gpu, std::span<const std::byte> contents, int64_t copies);
 
   int64_t copies() const { return copies_; }
   int64_t bytes() const { return bytes_; }

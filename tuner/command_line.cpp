@@ -10,10 +10,10 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstdlib>
 #include <utility>
 
 #include "generator/config_text.h"
+#include "tuner/option_values.h"
 #include "tuner/token_list.h"
 
 namespace nvfp4 {
@@ -28,6 +28,10 @@ constexpr char kExamples[] = R"(Examples:
                                                     the same without a GPU: times are modelled
   nvfp4-tune lookup --shape 4096,4096 --M 63        what the library would run, and why
   nvfp4-tune emit --shape 4096,4096 --M 64          its source as one file
+  nvfp4-tune bench --suite decode --baseline cublas --save h100.json
+                                                    time the stored winners against bf16
+  nvfp4-tune bench --from h100.json --plot h100.svg --format md
+                                                    the same again from the file
   nvfp4-tune db path                                where winners are kept
 
 Every long option has a twin in the environment: NVFP4_DEVICE for --device, NVFP4_MAX_CANDIDATES
@@ -35,108 +39,6 @@ for --max-candidates. The command line wins. Results go to standard output, the 
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 no usable GPU, driver or NVRTC, 4 wrong results,
 6 lookup --strict found no tuned kernel, 130 interrupted.)";
-
-// One row an option: what CLI11 needs, and the commands it means something to.
-struct OptionSpec {
-  const char* name;
-  const char* value;  // null for a flag
-  const char* help;
-  const char* commands;  // of t(une) l(ookup) e(mit) d(b)
-};
-
-constexpr OptionSpec kOptions[] = {
-    {"shape", "N,K", "output features (weight rows) and input features", "tle"},
-    {"M", "LIST", "token counts: 64 | 1,2,4 | 1:8 | 4:512*2 | 1:64+8", "tle"},
-    {"act", "TYPE", "activations: bf16 (default) | fp16", "tle"},
-    {"device", "NAME", "auto (default) | 0, 1, .. | emulated:NAME", "tle"},
-    {"db", "PATH", "tuning database (default: see db path)", "tled"},
-    {"cache", "DIR", "cache of compiled kernels", "te"},
-    {"policy", "NAME",
-     "what the winner is for: graph | graph+pdl | eager (default: graph, and "
-     "graph+pdl where the GPU has it)",
-     "tle"},
-    {"format", "NAME", "table (default) | json | jsonl | csv | md", "tl"},
-    {"effort", "NAME", "quick | full (default)", "t"},
-    {"budget", "TIME", "stop trying candidates after this long: 60s, 5m", "t"},
-    {"seed", "N", "of the explored candidates and the test data (default 1)", "t"},
-    {"jobs", "N", "compile processes (default: by cores and memory)", "t"},
-    {"max-candidates", "N", "configs tried for each M (default: by effort)", "t"},
-    {"force", nullptr, "measure again what the database already knows", "t"},
-    {"config", "TEXT", "this config and no other; tune takes several", "te"},
-    {"strict", nullptr, "exit 6 unless a tuned kernel answers", "l"},
-    {"arch", "NAME", "sm_80 | sm_86 | sm_89 | sm_90a (default: the device's)", "e"},
-    {"as", "FORM", "source (default) | ptx | resources", "e"},
-};
-
-std::string environment_name(std::string_view option) {
-  std::string name = "NVFP4_";
-  for (char c : option) name += c == '-' ? '_' : static_cast<char>(std::toupper(c));
-  return name;
-}
-
-bool truthy(std::string_view text) {
-  return text == "1" || text == "true" || text == "yes" || text == "on";
-}
-
-// What was given for each option: the command line's values, else the environment's.
-class Values {
- public:
-  Values(const CLI::App& app, char command) {
-    for (const OptionSpec& spec : kOptions) {
-      const CLI::Option* option = app.get_option(fmt::format("--{}", spec.name));
-      Given given{.label = fmt::format("--{}", spec.name), .present = option->count() > 0};
-      const bool applies = std::string_view(spec.commands).find(command) != std::string::npos;
-      if (given.present && !applies) {
-        throw UsageError(fmt::format("{} does not apply to this command", given.label));
-      }
-      if (spec.value != nullptr) given.texts = option->results();
-      const std::string variable = environment_name(spec.name);
-      const char* twin = std::getenv(variable.c_str());
-      if (!given.present && applies && twin != nullptr && *twin != '\0') {
-        given = {.label = variable, .present = spec.value != nullptr || truthy(twin)};
-        if (spec.value != nullptr) given.texts = {twin};
-      }
-      given_.emplace_back(spec.name, std::move(given));
-    }
-  }
-
-  bool flag(std::string_view name) const { return find(name).present; }
-  const std::vector<std::string>& all(std::string_view name) const { return find(name).texts; }
-
-  /// The single value, or null.
-  const std::string* one(std::string_view name) const {
-    const Given& given = find(name);
-    if (given.texts.size() > 1) throw UsageError(fmt::format("{} is given twice", given.label));
-    return given.texts.empty() ? nullptr : &given.texts.front();
-  }
-
-  /// The single value through a parser that returns an optional; `wanted` says what it takes.
-  template <class Parse>
-  auto parsed(std::string_view name, const Parse& parse, std::string_view wanted) const
-      -> decltype(parse(std::string_view())) {
-    const std::string* text = one(name);
-    if (text == nullptr) return std::nullopt;
-    auto value = parse(std::string_view(*text));
-    if (!value) throw UsageError(fmt::format("{} '{}' is not {}", label(name), *text, wanted));
-    return value;
-  }
-
-  const std::string& label(std::string_view name) const { return find(name).label; }
-
- private:
-  struct Given {
-    std::string label;  // what to call it in a message: --device or NVFP4_DEVICE
-    bool present = false;
-    std::vector<std::string> texts;
-  };
-
-  const Given& find(std::string_view name) const {
-    return std::find_if(given_.begin(), given_.end(), [&](auto& g) { return g.first == name; })
-        ->second;
-  }
-
-  std::vector<std::pair<std::string_view, Given>> given_;
-};
 
 template <class Enum, size_t N>
 auto one_of(const std::array<std::pair<std::string_view, Enum>, N>& names) {
@@ -177,25 +79,27 @@ std::optional<uint64_t> parse_seed(std::string_view text) {
   return value;
 }
 
-void read_shape(const Values& values, CommandLine& line) {
-  const std::string* text = values.one("shape");
-  if (text == nullptr) throw UsageError("--shape N,K is missing (example: --shape 4096,4096)");
-  const size_t comma = std::min(text->find(','), text->size());
-  const std::optional<int64_t> n = parse_integer(std::string_view(*text).substr(0, comma));
+Shape parse_shape(const OptionValues& values, const std::string& text) {
+  const size_t comma = std::min(text.find(','), text.size());
+  const std::optional<int64_t> n = parse_integer(std::string_view(text).substr(0, comma));
   const std::optional<int64_t> k =
-      parse_integer(std::string_view(*text).substr(std::min(comma + 1, text->size())));
-  if (!n || !k) {
-    throw UsageError(
-        fmt::format("{} '{}' is not N,K (example: 4096,4096)", values.label("shape"), *text));
-  }
+      parse_integer(std::string_view(text).substr(std::min(comma + 1, text.size())));
+  if (!n || !k) values.refuse("shape", text, "N,K (example: 4096,4096)");
   if (const std::optional<std::string> why = shape_error(*n, *k)) {
-    throw UsageError(fmt::format("{} '{}': {}", values.label("shape"), *text, *why));
+    throw UsageError(fmt::format("{} '{}': {}", values.label("shape"), text, *why));
   }
-  line.n = *n;
-  line.k = *k;
+  return {*n, *k};
 }
 
-void read_tokens(const Values& values, CommandLine& line) {
+void read_shape(const OptionValues& values, CommandLine& line) {
+  const std::string* text = values.one("shape");
+  if (text == nullptr) throw UsageError("--shape N,K is missing (example: --shape 4096,4096)");
+  const Shape shape = parse_shape(values, *text);
+  line.n = shape.n;
+  line.k = shape.k;
+}
+
+void read_tokens(const OptionValues& values, CommandLine& line) {
   const std::string* text = values.one("M");
   const bool needed = line.command != Command::emit || line.configs.empty();
   if (text == nullptr && needed) throw UsageError("--M is missing (example: --M 64)");
@@ -210,7 +114,47 @@ void read_tokens(const Values& values, CommandLine& line) {
   }
 }
 
-void read_configs(const Values& values, CommandLine& line) {
+// What a saved file already answers cannot be asked again.
+void check_from(const OptionValues& values) {
+  for (const OptionSpec& spec : option_specs()) {
+    const std::string_view name = spec.name;
+    if (name == "from" || name == "plot" || name == "format") continue;
+    if (!values.all(name).empty() && values.label(name).starts_with("--")) {
+      throw UsageError(fmt::format("{} does not apply to what {} reads", values.label(name),
+                                   values.label("from")));
+    }
+  }
+}
+
+void read_bench(const OptionValues& values, CommandLine& line) {
+  const auto path = [&](std::string_view name) -> std::optional<std::string> {
+    const std::string* text = values.one(name);
+    if (text == nullptr) return std::nullopt;
+    if (text->empty()) throw UsageError(fmt::format("{} is empty", values.label(name)));
+    return *text;
+  };
+  line.save = path("save");
+  line.plot = path("plot");
+  line.from = path("from");
+  if (line.from) return check_from(values);
+  const auto baseline = [](std::string_view text) -> std::optional<bool> {
+    return text == "cublas" ? std::optional(true) : std::nullopt;
+  };
+  line.baseline = values.parsed("baseline", baseline, "cublas").value_or(false);
+  const Suite suite =
+      values.parsed("suite", parse_suite, "decode, prefill or all").value_or(Suite::all);
+  for (const std::string& text : values.all("shape")) {
+    line.shapes.push_back(parse_shape(values, text));
+  }
+  if (line.shapes.empty()) line.shapes.assign(suite_shapes().begin(), suite_shapes().end());
+  if (values.one("M") == nullptr) {
+    line.tokens = suite_tokens(suite);
+  } else {
+    read_tokens(values, line);
+  }
+}
+
+void read_configs(const OptionValues& values, CommandLine& line) {
   for (const std::string& text : values.all("config")) {
     const std::optional<KernelConfig> config = parse_config(text);
     if (!config) {
@@ -228,7 +172,7 @@ void read_configs(const Values& values, CommandLine& line) {
   }
 }
 
-void read_options(const Values& values, CommandLine& line) {
+void read_options(const OptionValues& values, CommandLine& line) {
   if (const std::string* text = values.one("device")) line.device = *text;
   if (const std::string* text = values.one("db")) line.db = *text;
   if (const std::string* text = values.one("cache")) line.cache = *text;
@@ -291,7 +235,7 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   const std::string version_text = "print the version and exit";
   const CLI::Option* help = app.add_flag("-h,--help", help_text);
   const CLI::Option* version = app.add_flag("--version", version_text);
-  for (const OptionSpec& spec : kOptions) {
+  for (const OptionSpec& spec : option_specs()) {
     CLI::Option* option = spec.value == nullptr
                               ? app.add_flag(fmt::format("--{}", spec.name), spec.help)
                               : app.add_option(fmt::format("--{}", spec.name), spec.help);
@@ -305,6 +249,8 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   app.add_option("--worker", role)->group("");
   const CLI::App* lookup = app.add_subcommand("lookup", "say which kernel answers for a shape");
   const CLI::App* emit = app.add_subcommand("emit", "print a kernel: source, PTX or resources");
+  const CLI::App* bench =
+      app.add_subcommand("bench", "measure what the library would run, for a suite of shapes");
   CLI::App* db = app.add_subcommand("db", "the tuning database");
   const CLI::App* path = db->add_subcommand("path", "print where it is");
   app.require_subcommand(0, 1);
@@ -341,10 +287,15 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   char command = 't';
   if (lookup->parsed()) std::tie(line.command, command) = std::pair(Command::lookup, 'l');
   if (emit->parsed()) std::tie(line.command, command) = std::pair(Command::emit, 'e');
+  if (bench->parsed()) std::tie(line.command, command) = std::pair(Command::bench, 'b');
   if (path->parsed()) std::tie(line.command, command) = std::pair(Command::db_path, 'd');
-  const Values values(app, command);
+  const OptionValues values(app, command);
   read_options(values, line);
   if (line.command == Command::db_path) return line;
+  if (line.command == Command::bench) {
+    read_bench(values, line);
+    return line;
+  }
   read_shape(values, line);
   read_configs(values, line);
   read_tokens(values, line);

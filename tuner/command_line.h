@@ -16,6 +16,7 @@
 #include "generator/device.h"
 #include "generator/problem.h"
 #include "templates/kernel_config.h"
+#include "tuner/suite.h"
 #include "tuning_db/records.h"
 
 namespace nvfp4 {
@@ -26,7 +27,7 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-enum class Command { help, version, tune, lookup, emit, db_path, worker };
+enum class Command { help, version, tune, lookup, emit, bench, db_path, worker };
 enum class Effort { quick, full };
 enum class Format { table, json, jsonl, csv, md };
 enum class EmitForm { source, ptx, resources };
@@ -57,6 +58,12 @@ struct CommandLine {
   bool strict = false;       ///< lookup
   std::optional<Arch> arch;  ///< emit
   EmitForm as = EmitForm::source;
+
+  std::vector<Shape> shapes;        ///< bench, in the order to measure
+  bool baseline = false;            ///< bench: cuBLASLt too
+  std::optional<std::string> save;  ///< bench: files
+  std::optional<std::string> plot;
+  std::optional<std::string> from;  ///< show this and measure nothing
 };
 
 /// `arguments` without the program's name. Reads the environment. Throws UsageError.

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <thread>
 #include <utility>
 
@@ -19,8 +20,13 @@
 #include "runtime/cubin_cache.h"
 #include "runtime/gpu.h"
 #include "runtime/lookup.h"
+#include "tuner/plot.h"
 #include "tuner/report.h"
+#include "tuner/run_facts.h"
+#include "tuner/suite_document.h"
+#include "tuner/suite_run.h"
 #include "tuner/tune.h"
+#include "tuner/whole_file.h"
 #include "tuning_db/tuning_db.h"
 
 namespace nvfp4 {
@@ -234,6 +240,104 @@ Answered run_emit(const CommandLine& line, const Terminal& terminal) {
   return {.text = line.as == EmitForm::ptx ? compilation.ptx : resource_text(config, compilation)};
 }
 
+// What bench has found so far, kept beside the file that it becomes at the end: a run that is
+// killed leaves its rows there and an older file as it was.
+class SavedSuite {
+ public:
+  explicit SavedSuite(std::optional<std::string> path) : path_(std::move(path)) {}
+
+  void keep(const nlohmann::ordered_json& document) const {
+    if (path_) replace_file(*path_ + ".partial", document.dump(2) + "\n");
+  }
+  void finish(const nlohmann::ordered_json& document) const {
+    if (!path_) return;
+    std::error_code ignored;
+    std::filesystem::remove(*path_ + ".partial", ignored);
+    if (!document["rows"].empty()) replace_file(*path_, document.dump(2) + "\n");
+  }
+
+ private:
+  std::optional<std::string> path_;
+};
+
+ExitCode exit_code(const SuiteOutcome& outcome) {
+  if (outcome.end == RunEnd::stopped) return ExitCode::interrupted;
+  ExitCode code = ExitCode::ok;
+  for (const SuiteRow& row : outcome.rows) {
+    for (const SuiteAnswer* a : {&row.graph, row.pdl ? &*row.pdl : &row.graph}) {
+      const bool wrong = a->verdict == Verdict::wrong || a->verdict == Verdict::nondeterministic ||
+                         a->verdict == Verdict::out_of_bounds;
+      if (wrong) return ExitCode::wrong;
+      if (!a->us) code = ExitCode::failed;
+    }
+  }
+  return code;
+}
+
+std::string shown(const CommandLine& line, const nlohmann::ordered_json& document) {
+  if (line.plot) replace_file(*line.plot, plot_svg(suite_plot(document)));
+  return render(suite_table(document), line.format);
+}
+
+// From a file instead of a GPU.
+Answered show_bench(const CommandLine& line) {
+  constexpr size_t kMostBytes = size_t{64} << 20;
+  try {
+    return {.text = shown(line, parse_suite_document(read_file(*line.from, kMostBytes)))};
+  } catch (const DocumentError& error) {
+    throw UsageError(fmt::format("--from '{}' is no file of --save: {}", *line.from, error.what()));
+  }
+}
+
+Answered run_bench(const CommandLine& line, const Terminal& terminal) {
+  if (line.from) return show_bench(line);
+  const Gpu gpu = open_gpu(line.device, terminal);
+  const Device& device = gpu.facts();
+  const Compiler compiler = Compiler::open(gpu.driver().version());
+  Warnings warnings;
+  const Snapshot snapshot = load_snapshot(device, user_database(line, terminal), {}, warnings);
+  for (const std::string& warning : warnings) warn(terminal, warning);
+  const CacheOptions options = cache_options(line, terminal);
+  CubinCache cache(options);
+  Progress progress(terminal.write, terminal.rewritable);
+  const Workshop workshop{.gpu = gpu,
+                          .device = worker_device(line, gpu),
+                          .compiler = compiler,
+                          .cache = cache,
+                          .cache_options = options,
+                          .jobs = line.jobs > 0 ? line.jobs : default_jobs(gpu.emulated()),
+                          .progress = progress,
+                          .stopped = terminal.interrupted};
+  const SuiteFacts facts{.card = device.name,
+                         .driver = driver_release(gpu.driver()),
+                         .nvrtc = compiler.version(),
+                         .date = utc_now(),
+                         .commit = build_commit(),
+                         .command = line.text};
+  const SavedSuite saved(line.save);
+  const auto keep = [&](const SuiteOutcome& outcome) {
+    saved.keep(suite_document(outcome, facts, line.act));
+  };
+  keep({});  // a file that cannot be written is refused before anything is measured
+  const SuiteOutcome outcome = run_suite({.shapes = line.shapes,
+                                          .tokens = line.tokens,
+                                          .act = line.act,
+                                          .baseline = line.baseline,
+                                          .seed = line.seed},
+                                         workshop, snapshot, keep);
+  progress.clear();
+  const nlohmann::ordered_json document = suite_document(outcome, facts, line.act);
+  saved.finish(document);
+  if (outcome.baseline.find("unavailable") != std::string::npos) warn(terminal, outcome.baseline);
+  const Answered answered{.code = exit_code(outcome), .text = shown(line, document)};
+  if (answered.code == ExitCode::interrupted) {
+    warn(terminal, fmt::format("interrupted: {} rows are kept", outcome.rows.size()));
+  } else if (answered.code != ExitCode::ok) {
+    warn(terminal, "not every kernel came to a time: see the notes");
+  }
+  return answered;
+}
+
 }  // namespace
 
 Answered run_command(const CommandLine& line, const Terminal& terminal) {
@@ -242,6 +346,8 @@ Answered run_command(const CommandLine& line, const Terminal& terminal) {
       return run_lookup(line, terminal);
     case Command::emit:
       return run_emit(line, terminal);
+    case Command::bench:
+      return run_bench(line, terminal);
     case Command::db_path: {
       const std::string path = user_database(line, terminal);
       return {.code = path.empty() ? ExitCode::failed : ExitCode::ok,

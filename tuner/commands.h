@@ -32,8 +32,8 @@ struct Answered {
   std::string text;
 };
 
-/// Runs tune, lookup, emit or db path. Throws UsageError, UnknownDevice, DriverError, CudaError,
-/// CompilerError, DatabaseError, MeasureError or WorkerError.
+/// Runs tune, lookup, emit, bench or db path. Throws UsageError, UnknownDevice, DriverError,
+/// CudaError, CompilerError, DatabaseError, MeasureError, WorkerError or FileError.
 Answered run_command(const CommandLine& line, const Terminal& terminal);
 
 }  // namespace nvfp4

@@ -264,4 +264,34 @@ Ceilings decode_ceilings(const Message& message) {
   });
 }
 
+Message encode(const MatrixJob& job) {
+  return {
+      .header = {
+          {"kind", "matrix"}, {"device", job.device}, {"n", job.n}, {"k", job.k}, {"m", job.m}}};
+}
+
+MatrixJob decode_matrix_job(const Message& message) {
+  return decoded(message, "matrix", [&](const Json& json) {
+    return MatrixJob{.device = json.at("device").get<std::string>(),
+                     .n = json.at("n").get<int64_t>(),
+                     .k = json.at("k").get<int64_t>(),
+                     .m = json.at("m").get<int64_t>()};
+  });
+}
+
+Message encode(const MatrixResult& result) {
+  return {.header = {{"kind", "matrix result"},
+                     {"library", result.library},
+                     {"error", result.error},
+                     {"times", times_json({result.times})}}};
+}
+
+MatrixResult decode_matrix_result(const Message& message) {
+  return decoded(message, "matrix result", [&](const Json& json) {
+    return MatrixResult{.library = json.at("library").get<std::string>(),
+                        .error = json.at("error").get<std::string>(),
+                        .times = times_of(json.at("times")).at(0)};
+  });
+}
+
 }  // namespace nvfp4

@@ -91,6 +91,20 @@ struct Ceilings {
   bool modelled = true;           ///< from data sheets, not from a clock
 };
 
+/// Time out[m, n] = activations[m, k] x weights[n, k]^T in bf16 with cuBLASLt, on cold weights.
+struct MatrixJob {
+  std::string device;
+  int64_t n = 0;
+  int64_t k = 0;
+  int64_t m = 0;
+};
+
+struct MatrixResult {
+  std::string library;  ///< "cuBLASLt 13.0.2"
+  std::string error;    ///< why there is no time; empty when there is
+  PolicyTimes times;    ///< of the fastest of the algorithms that the library proposes
+};
+
 Message encode(const CompileJob& job);
 Message encode(const Compilation& compilation);
 Message encode(const EvaluateJob& job);
@@ -99,6 +113,8 @@ Message encode(const FinalsJob& job);
 Message encode(const FinalsResult& result);
 Message encode(const CeilingsJob& job);
 Message encode(const Ceilings& ceilings);
+Message encode(const MatrixJob& job);
+Message encode(const MatrixResult& result);
 
 /// Each throws MessageError when the message is not of this kind or lacks a field.
 CompileJob decode_compile_job(const Message& message);
@@ -109,5 +125,7 @@ FinalsJob decode_finals_job(const Message& message);
 FinalsResult decode_finals_result(const Message& message);
 CeilingsJob decode_ceilings_job(const Message& message);
 Ceilings decode_ceilings(const Message& message);
+MatrixJob decode_matrix_job(const Message& message);
+MatrixResult decode_matrix_result(const Message& message);
 
 }  // namespace nvfp4

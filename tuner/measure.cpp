@@ -8,6 +8,7 @@
 #include <cmath>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "tuner/gpu_clock.h"
 #include "tuner/statistics.h"
@@ -24,9 +25,8 @@ constexpr double kWantedUncertainty = 5e-3;  // of the ratio to the fastest
 // again.
 class Chain {
  public:
-  Chain(const Gpu& gpu, const TimedKernel& timed, const ColdPool& pool, Policy policy,
-        CUstream stream)
-      : timed_(timed), pool_(pool), policy_(policy), stream_(stream) {
+  Chain(const Gpu& gpu, LaunchOn launch, const ColdPool& pool, Policy policy, CUstream stream)
+      : launch_(std::move(launch)), pool_(pool), stream_(stream) {
     // The first pass tells how many launches fill the wanted time.
     launches_ = pool.copies();
     if (policy != Policy::eager) graph_.emplace(capture(gpu, stream, [&] { launch_all(); }));
@@ -55,21 +55,24 @@ class Chain {
 
  private:
   void launch_all() const {
-    const Pdl pdl = policy_ == Policy::graph_pdl ? Pdl::on : Pdl::off;
-    GemmParams params = timed_.params;
-    for (int64_t i = 0; i < launches_; ++i) {
-      params.weights = reinterpret_cast<const void*>(pool_.copy(i % pool_.copies()));
-      timed_.kernel->launch(params, timed_.plan, pdl, stream_);
-    }
+    for (int64_t i = 0; i < launches_; ++i) launch_(pool_.copy(i % pool_.copies()), stream_);
   }
 
-  TimedKernel timed_;
+  LaunchOn launch_;
   const ColdPool& pool_;
-  Policy policy_;
   CUstream stream_;
   int64_t launches_ = 0;
   std::optional<GraphExec> graph_;
 };
+
+LaunchOn launch_of(const TimedKernel& timed, Policy policy) {
+  const Pdl pdl = policy == Policy::graph_pdl ? Pdl::on : Pdl::off;
+  return [timed, pdl](CUdeviceptr weights, CUstream stream) {
+    GemmParams params = timed.params;
+    params.weights = reinterpret_cast<const void*>(weights);
+    timed.kernel->launch(params, timed.plan, pdl, stream);
+  };
+}
 
 // Seconds of each of `count` back-to-back runs of `enqueue`, after one that is not timed.
 template <class Enqueue>
@@ -89,9 +92,9 @@ std::vector<double> timed_runs(const Gpu& gpu, const Stream& stream, int count,
   return seconds;
 }
 
-std::unique_ptr<Chain> make_chain(const Gpu& gpu, const TimedKernel& timed, const ColdPool& pool,
+std::unique_ptr<Chain> make_chain(const Gpu& gpu, LaunchOn launch, const ColdPool& pool,
                                   Policy policy, const Stream& stream, double seconds) {
-  auto chain = std::make_unique<Chain>(gpu, timed, pool, policy, stream.get());
+  auto chain = std::make_unique<Chain>(gpu, std::move(launch), pool, policy, stream.get());
   const double pass = timed_runs(gpu, stream, 1, [&] { chain->enqueue(); }).front();
   chain->stretch(gpu, pass, seconds);
   return chain;
@@ -121,8 +124,13 @@ double open_question(std::span<const PolicyTimes> times) {
 
 PolicyTimes time_cold(const Gpu& gpu, const TimedKernel& timed, const ColdPool& pool, Policy policy,
                       double seconds, int replays) {
+  return time_cold(gpu, launch_of(timed, policy), pool, policy, seconds, replays);
+}
+
+PolicyTimes time_cold(const Gpu& gpu, const LaunchOn& launch, const ColdPool& pool, Policy policy,
+                      double seconds, int replays) {
   const Stream stream(gpu);
-  const auto chain = make_chain(gpu, timed, pool, policy, stream, seconds);
+  const auto chain = make_chain(gpu, launch, pool, policy, stream, seconds);
   PolicyTimes times{.policy = policy};
   for (double run : timed_runs(gpu, stream, replays, [&] { chain->enqueue(); })) {
     times.samples_us.push_back(microseconds(run, chain->launches()));
@@ -136,7 +144,7 @@ std::vector<PolicyTimes> time_rounds(const Gpu& gpu, std::span<const TimedKernel
   const GpuClock clock(gpu);
   std::vector<std::unique_ptr<Chain>> chains;
   for (const TimedKernel& kernel : timed) {
-    chains.push_back(make_chain(gpu, kernel, pool, policy, stream, seconds));
+    chains.push_back(make_chain(gpu, launch_of(kernel, policy), pool, policy, stream, seconds));
   }
   const size_t count = chains.size();
   std::vector<PolicyTimes> times(count, PolicyTimes{.policy = policy});

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <stdexcept>
 #include <string_view>
@@ -32,6 +33,11 @@ struct TimedKernel {
 
 /// Times one kernel: `replays` samples, each the mean over a chain of about `seconds`.
 PolicyTimes time_cold(const Gpu& gpu, const TimedKernel& timed, const ColdPool& pool, Policy policy,
+                      double seconds, int replays);
+
+/// The same for anything that can be launched on weights of the pool, e.g. another library.
+using LaunchOn = std::function<void(CUdeviceptr weights, CUstream stream)>;
+PolicyTimes time_cold(const Gpu& gpu, const LaunchOn& launch, const ColdPool& pool, Policy policy,
                       double seconds, int replays);
 
 /// Times kernels against each other in interleaved rounds, until the order of the fastest is known

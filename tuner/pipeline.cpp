@@ -22,6 +22,9 @@ constexpr auto kBenchLimit = std::chrono::seconds(30);
 // An emulated device takes seconds for what a GPU does in milliseconds, and shares the host's
 // cores.
 constexpr auto kEmulatedBenchLimit = std::chrono::minutes(3);
+// More for cuBLASLt: half a gigabyte of library comes from the disk, and eight algorithms are
+// tried.
+constexpr auto kLibraryLimit = std::chrono::minutes(2);
 constexpr auto kTick = std::chrono::milliseconds(200);
 // Samples that spread wider than this say more about the machine than about the kernel.
 constexpr double kMostNoise = 0.15;
@@ -105,9 +108,10 @@ std::optional<Completion> Pipeline::next_completion() {
 
 // One request to the GPU worker, waited for. Empty without a death: the user wants to stop.
 std::optional<Message> Pipeline::ask_bench(const Message& request,
-                                           std::optional<WorkerDeath>& death) {
+                                           std::optional<WorkerDeath>& death,
+                                           std::chrono::milliseconds extra) {
   death.reset();
-  workers_.submit(bench_role_, 0, request, bench_limit());
+  workers_.submit(bench_role_, 0, request, bench_limit() + extra);
   while (!workshop_.stopped()) {
     std::optional<Completion> completion = workers_.wait(kTick);
     if (!completion) continue;
@@ -157,6 +161,37 @@ std::optional<Compilation> Pipeline::compile_now(const KernelConfig& config) {
     return kernels_[text] = std::move(compilation);
   }
   return std::nullopt;
+}
+
+void Pipeline::prepare(const std::vector<KernelConfig>& configs) {
+  std::vector<KernelConfig> wanted;
+  for (const KernelConfig& config : configs) {
+    if (!kernels_.contains(config_text(config))) wanted.push_back(config);
+  }
+  waiting_.clear();
+  size_t next = 0;
+  while (!workshop_.stopped()) {
+    for (; next < wanted.size() && workers_.idle(compile_role_); ++next) {
+      workers_.submit(compile_role_, next, compile_request(source_of(wanted[next], problem_.n)),
+                      compile_limit());
+    }
+    if (next == wanted.size() && workers_.busy(compile_role_) == 0) return;
+    const std::optional<Completion> completion = workers_.wait(kTick);
+    // What fails here fails again in finals(), which says so.
+    if (!completion || completion->role != compile_role_ || !completion->reply) continue;
+    Compilation compilation = decode_compilation(*completion->reply);
+    if (compile_fault(compilation)) continue;
+    kernels_[config_text(wanted[completion->tag])] = std::move(compilation);
+  }
+}
+
+std::optional<MatrixResult> Pipeline::matrix(int64_t n, int64_t k, int64_t m) {
+  std::optional<WorkerDeath> death;
+  const std::optional<Message> reply = ask_bench(
+      encode(MatrixJob{.device = workshop_.device, .n = n, .k = k, .m = m}), death, kLibraryLimit);
+  if (death) return MatrixResult{.error = "cuBLASLt: " + death->text};
+  if (!reply) return std::nullopt;
+  return decode_matrix_result(*reply);
 }
 
 std::optional<Evaluation> Pipeline::gate_fully(const KernelConfig& config, int64_t m,

@@ -68,12 +68,20 @@ class Pipeline {
   std::vector<Measurement> finals(int64_t m, Policy policy,
                                   const std::vector<KernelConfig>& configs);
 
+  /// Compiles kernels that finals() will want, many at once.
+  void prepare(const std::vector<KernelConfig>& configs);
+
+  /// Times cuBLASLt's bf16 product on a real GPU, for a shape that need not be the problem's. Empty
+  /// when stopped; a product that cannot be timed is a result with an error.
+  std::optional<MatrixResult> matrix(int64_t n, int64_t k, int64_t m);
+
  private:
   struct Item;
   struct Run;
 
   std::optional<Completion> next_completion();
-  std::optional<Message> ask_bench(const Message& request, std::optional<WorkerDeath>& death);
+  std::optional<Message> ask_bench(const Message& request, std::optional<WorkerDeath>& death,
+                                   std::chrono::milliseconds extra = {});
   std::optional<Compilation> compile_now(const KernelConfig& config);
   std::optional<Evaluation> gate_fully(const KernelConfig& config, int64_t m,
                                        const Compilation& kernel);

@@ -20,7 +20,7 @@ std::string shown(const Json& row, const Column& column) {
   const Json& value = row.at(column.key);
   if (value.is_null()) return "-";
   if (!value.is_number() || column.decimals < 0) return plain(value);
-  return fmt::format("{:.{}f}", value.get<double>(), column.decimals);
+  return fmt::format("{:.{}f}", value.get<double>() * column.scale, column.decimals);
 }
 
 std::string csv_field(const std::string& text) {
@@ -65,7 +65,9 @@ std::string aligned(const Table& table, bool markdown) {
   std::vector<bool> right(count);
   for (size_t c = 0; c < count; ++c) {
     for (const auto& line : cells) width[c] = std::max(width[c], line[c].size());
-    right[c] = !table.rows.empty() && table.rows.front().at(table.columns[c].key).is_number();
+    right[c] = std::any_of(table.rows.begin(), table.rows.end(), [&](const Json& row) {
+      return row.at(table.columns[c].key).is_number();
+    });
   }
   std::string text;
   for (size_t line = 0; line < cells.size(); ++line) {

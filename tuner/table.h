@@ -16,6 +16,7 @@ struct Column {
   std::string key;     ///< of the row's JSON object
   std::string header;  ///< "us"
   int decimals = -1;   ///< of a number; -1: as it is
+  double scale = 1;    ///< a rounded number is shown times this, e.g. 100 for percent
 };
 
 /// A report: facts about all rows, the rows, and how people see them.

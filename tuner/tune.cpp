@@ -7,10 +7,7 @@
 //   winners
 #include "tuner/tune.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <ctime>
 #include <map>
 #include <utility>
 
@@ -20,6 +17,7 @@
 #include "tuner/choice.h"
 #include "tuner/history.h"
 #include "tuner/plan.h"
+#include "tuner/run_facts.h"
 #include "tuner/statistics.h"
 
 namespace nvfp4 {
@@ -27,19 +25,6 @@ namespace {
 
 constexpr size_t kFinalists = 8;
 constexpr size_t kNeighbours = 4;  // winners of other shapes that are tried here
-
-std::string driver_name(const Driver& driver) {
-  if (driver.emulated()) return "emulator";
-  return fmt::format("{}.{}", driver.version() / 1000, driver.version() % 1000 / 10);
-}
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts = {};
-  gmtime_r(&now, &parts);
-  char text[32];
-  return {text, std::strftime(text, sizeof text, "%FT%TZ", &parts)};
-}
 
 /// One run of the tuner.
 class Tuning {

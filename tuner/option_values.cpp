@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of options, and their values from two places.
+#include "tuner/option_values.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+
+#include "tuner/command_line.h"
+
+namespace nvfp4 {
+namespace {
+
+constexpr OptionSpec kOptions[] = {
+    {"shape", "N,K", "output features (weight rows) and input features; bench takes several",
+     "tleb"},
+    {"M", "LIST", "token counts: 64 | 1,2,4 | 1:8 | 4:512*2 | 1:64+8", "tleb"},
+    {"act", "TYPE", "activations: bf16 (default) | fp16", "tleb"},
+    {"device", "NAME", "auto (default) | 0, 1, .. | emulated:NAME", "tleb"},
+    {"db", "PATH", "tuning database (default: see db path)", "tlebd"},
+    {"cache", "DIR", "cache of compiled kernels", "teb"},
+    {"policy", "NAME",
+     "what the winner is for: graph | graph+pdl | eager (default: graph, and "
+     "graph+pdl where the GPU has it)",
+     "tle"},
+    {"format", "NAME", "table (default) | json | jsonl | csv | md", "tlb"},
+    {"effort", "NAME", "quick | full (default)", "t"},
+    {"budget", "TIME", "stop trying candidates after this long: 60s, 5m", "t"},
+    {"seed", "N", "of the explored candidates and the test data (default 1)", "tb"},
+    {"jobs", "N", "compile processes (default: by cores and memory)", "tb"},
+    {"max-candidates", "N", "configs tried for each M (default: by effort)", "t"},
+    {"force", nullptr, "measure again what the database already knows", "t"},
+    {"config", "TEXT", "this config and no other; tune takes several", "te"},
+    {"strict", nullptr, "exit 6 unless a tuned kernel answers", "l"},
+    {"arch", "NAME", "sm_80 | sm_86 | sm_89 | sm_90a (default: the device's)", "e"},
+    {"as", "FORM", "source (default) | ptx | resources", "e"},
+    {"suite", "NAME", "bench: decode | prefill | all (default); --shape and --M replace its own",
+     "b"},
+    {"baseline", "NAME", "bench: cublas, the bf16 product of cuBLASLt", "b"},
+    {"save", "FILE", "bench: keep the results as JSON", "b"},
+    {"plot", "FILE", "bench: draw the results as SVG", "b"},
+    {"from", "FILE", "bench: show what --save kept; needs no GPU", "b"},
+};
+
+std::string environment_name(std::string_view option) {
+  std::string name = "NVFP4_";
+  for (char c : option) name += c == '-' ? '_' : static_cast<char>(std::toupper(c));
+  return name;
+}
+
+bool truthy(std::string_view text) {
+  return text == "1" || text == "true" || text == "yes" || text == "on";
+}
+
+}  // namespace
+
+std::span<const OptionSpec> option_specs() { return kOptions; }
+
+OptionValues::OptionValues(const CLI::App& app, char command) {
+  for (const OptionSpec& spec : kOptions) {
+    const CLI::Option* option = app.get_option(fmt::format("--{}", spec.name));
+    Given given{.label = fmt::format("--{}", spec.name), .present = option->count() > 0};
+    const bool applies = std::string_view(spec.commands).find(command) != std::string::npos;
+    if (given.present && !applies) {
+      throw UsageError(fmt::format("{} does not apply to this command", given.label));
+    }
+    if (spec.value != nullptr) given.texts = option->results();
+    const std::string variable = environment_name(spec.name);
+    const char* twin = std::getenv(variable.c_str());
+    if (!given.present && applies && twin != nullptr && *twin != '\0') {
+      given = {.label = variable, .present = spec.value != nullptr || truthy(twin)};
+      if (spec.value != nullptr) given.texts = {twin};
+    }
+    given_.emplace_back(spec.name, std::move(given));
+  }
+}
+
+const std::string* OptionValues::one(std::string_view name) const {
+  const Given& given = find(name);
+  if (given.texts.size() > 1) throw UsageError(fmt::format("{} is given twice", given.label));
+  return given.texts.empty() ? nullptr : &given.texts.front();
+}
+
+void OptionValues::refuse(std::string_view name, std::string_view text,
+                          std::string_view wanted) const {
+  throw UsageError(fmt::format("{} '{}' is not {}", label(name), text, wanted));
+}
+
+const OptionValues::Given& OptionValues::find(std::string_view name) const {
+  return std::find_if(given_.begin(), given_.end(), [&](auto& g) { return g.first == name; })
+      ->second;
+}
+
+}  // namespace nvfp4
