@@ -67,7 +67,6 @@ std::optional<std::string> wgmma_reason(const KernelConfig& c, const Device& dev
   if (!device.arch.accelerated || device.arch.major != 9) {
     return fmt::format("family wgmma needs sm_90a, the device is {}", sm_name(device.arch));
   }
-  if (device.emulated) return std::string("the emulated device does not run wgmma yet");
   if (auto r = not_multiple("warps_n", c.warps_n, 4)) return r;  // whole warpgroups
   if (c.schedule != Schedule::data_parallel || c.split_k != 1) {
     return fmt::format("schedule {} with split_k = {} is not wgmma's: it shares tiles by cluster_k",
@@ -312,7 +311,7 @@ llvm::SmallVector<KernelConfig, 0> candidates(const Problem& problem, int64_t m,
                                               const Device& device) {
   Collector collector(problem, m, device);
   add_mma(collector, problem, m, device);
-  if (device.arch.major == 9 && device.arch.accelerated && !device.emulated) add_wgmma(collector, problem, m, device);
+  if (device.arch.major == 9 && device.arch.accelerated) add_wgmma(collector, problem, m, device);
   return collector.take();
 }
 

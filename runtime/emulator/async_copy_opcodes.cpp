@@ -42,7 +42,7 @@ auto landing(Warp& warp) {
   return [&warp](const AsyncCopy& copy, int lane) {
     Block& block = warp.block();
     std::memcpy(block.shared() + copy.target[lane], copy.data[lane].data(), copy.bytes);
-    block.shadow().land_copy(warp.index(), lane, copy.target[lane], copy.bytes);
+    block.shadow().land_copy(warp.agent(), lane, copy.target[lane], copy.bytes);
   };
 }
 
@@ -72,7 +72,7 @@ void execute_async_copy(Warp& warp, const Instruction& instruction) {
   copy.bytes = static_cast<uint32_t>(bytes);
   for_each_lane(warp.mask(), [&](int lane) {
     const size_t offset = shared_offset(warp, lane, target[lane], bytes, "copies");
-    warp.block().shadow().start_copy(warp.index(), lane, offset, bytes);
+    warp.block().shadow().start_copy(warp.agent(), lane, offset, bytes);
     copy.target[lane] = static_cast<uint32_t>(offset);
     const size_t wanted = size == nullptr ? bytes : size[lane];
     read_source(warp, lane, source[lane], ignored >> lane & 1 ? 0 : wanted, bytes,
