@@ -43,8 +43,8 @@ struct Launch {
 /// How the threads of a CTA that meet at a barrier combine a predicate.
 enum class BarrierReduction : uint8_t { none, popc, all, any };
 
-/// What a CTA does in the shared memory of a peer.
-enum class PeerAccess : uint8_t { load, other };
+/// What a CTA does in the shared memory of a peer. A copy's end is seen at the peer's mbarrier.
+enum class PeerAccess : uint8_t { load, copy, other };
 
 /// The coordinates of the `number`-th place in a box.
 std::array<uint32_t, 3> unflatten(int64_t number, const std::array<unsigned, 3>& extent);

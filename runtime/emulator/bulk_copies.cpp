@@ -68,13 +68,13 @@ Target target_of(Warp& warp, int lane, uint64_t address, uint64_t barrier, const
                       rank_of(address), rank_of(barrier)));
     }
     target.blocks.push_back(
-        &cluster.peer(warp, lane, static_cast<uint32_t>(rank_of(address)), PeerAccess::other));
+        &cluster.peer(warp, lane, static_cast<uint32_t>(rank_of(address)), PeerAccess::copy));
     return target;
   }
   if (mask[lane] == 0) warp.fail(FaultKind::illegal_address, lane, "a multicast to no CTA");
   for_each_lane(mask[lane] & 0xffff, [&](int rank) {
     target.blocks.push_back(
-        &cluster.peer(warp, lane, static_cast<uint32_t>(rank), PeerAccess::other));
+        &cluster.peer(warp, lane, static_cast<uint32_t>(rank), PeerAccess::copy));
   });
   return target;
 }

@@ -108,6 +108,7 @@ Block& Cluster::peer(Warp& warp, int lane, uint32_t rank, PeerAccess access) {
         fmt::format("reaches into the shared memory of CTA {} of the cluster, which has ended",
                     rank));
   }
+  if (access == PeerAccess::copy) return block;
   const Access by{order_.now(warp.agent()), static_cast<uint16_t>(warp.agent()),
                   static_cast<uint8_t>(lane)};
   block.note_visit({by, warp.current().line, access == PeerAccess::load});

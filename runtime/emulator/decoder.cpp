@@ -26,9 +26,12 @@ namespace {
 // compiled to all that its launch bounds allow: 64 Ki an SM, at most 255 a thread, in eights.
 int launch_registers(const Kernel& kernel) {
   constexpr int kPerSm = 65536;
-  const int bound = kernel.max_registers > 0
-                        ? kernel.max_registers
-                        : kPerSm / std::max(1, kernel.max_threads * kernel.min_ctas);
+  int bound = 255;
+  if (kernel.max_registers > 0) {
+    bound = kernel.max_registers;
+  } else if (kernel.bounds_threads) {
+    bound = kPerSm / std::max(1, kernel.max_threads * kernel.min_ctas);
+  }
   return std::min(bound, 255) / 8 * 8;
 }
 

@@ -127,6 +127,7 @@ void HappensBefore::publish_relaxed(int warp, Knowledge& into) {
   for (const Held& held : held_[warp]) into.done.join(held.knowledge.done);
   into.done.join(all.done);
   into.done.whole[warp] = now_[warp];
+  into.fenced.join(all.fenced);
   tick(warp);
   const int init = initialiser(warp);
   if (into.seen.whole.size() < now_.size()) into.seen.whole.resize(now_.size());

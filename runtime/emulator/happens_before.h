@@ -11,7 +11,9 @@
 // There are three views of the stamps. What was seen: the order of the memory model. What was seen
 // across a fence.proxy.async: generic accesses (ld, st) come before those of the async proxy (bulk
 // copies, wgmma) only there. And what is done: a relaxed arrival orders nothing, but the values of
-// loads before it have been used, so that a write after the barrier cannot disturb them.
+// loads before it have been used, so that a write after the barrier cannot disturb them. (It also
+// carries what a proxy fence before it has ordered, which the memory model leaves open: the fence
+// has to complete those accesses to do its work.)
 //
 // Knowledge that a part of a warp gained alone (an elected producer's) is held for those lanes
 // until the warp synchronises. mbarrier.init is an access of an agent of its own, a warp's

@@ -134,6 +134,7 @@ void Parser::kernel() {
     const Token word = lexer_.expect_word("a kernel directive");
     if (word.text == ".maxntid" || word.text == ".reqntid") {
       kernel.max_threads = dimensions_product();
+      kernel.bounds_threads = true;
     } else if (word.text == ".minnctapersm") {
       kernel.min_ctas = static_cast<int>(parse_number(lexer_.next()).bits);
     } else if (word.text == ".maxnreg") {

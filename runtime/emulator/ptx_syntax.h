@@ -66,6 +66,7 @@ struct Kernel {
   std::string_view name;
   int line = 0;
   int max_threads = 1024;
+  bool bounds_threads = false;        ///< max_threads is from a directive
   int min_ctas = 1;                   ///< .minnctapersm
   int max_registers = 0;              ///< .maxnreg; 0: as many as the launch bounds leave
   std::array<unsigned, 3> cluster{};  ///< .reqnctapercluster

@@ -28,6 +28,10 @@ SharedShadow::Write make_write(uint32_t stamp, int warp, int lane, Kind kind) {
   return write;
 }
 
+const char* copy_name(const SharedShadow::Write& write) {
+  return write.kind == Kind::bulk ? "bulk copy" : "cp.async";
+}
+
 const char* action(const SharedShadow::Write& mine) {
   if (mine.kind == Kind::bulk) return "starts a bulk copy over";
   return mine.kind == Kind::copy ? "starts a cp.async over" : "writes";
@@ -82,8 +86,9 @@ void SharedShadow::check_read(int warp, int lane, size_t offset, size_t bytes,
 
 void SharedShadow::check_async_read(int warp, int lane, size_t offset, size_t bytes,
                                     const Write& write) const {
+  if (write.kind != Kind::bulk && write.stamp > base_ && order_.fenced(warp, lane, write)) return;
   check_read(warp, lane, offset, bytes, write);
-  if (write.kind != Kind::bulk && !order_.fenced(warp, lane, write))
+  if (write.kind != Kind::bulk)
     refuse_unfenced(lane, "starts an asynchronous read of", offset, bytes, write);
 }
 
@@ -111,12 +116,14 @@ void SharedShadow::access_for_write(int warp, int lane, const Write& mine, size_
     const Write before = writes_[cell];
     writes_[cell] = mine;
     if (before == checked) continue;
-    if (before.stamp > seen[before.agent] && !order_.ordered(warp, lane, before)) [[unlikely]] {
+    const bool generic_before_bulk = mine.kind == Kind::bulk && before.kind != Kind::bulk;
+    const bool fenced = generic_before_bulk && order_.fenced(warp, lane, before);
+    if (before.stamp > seen[before.agent] && !fenced && !order_.ordered(warp, lane, before))
+        [[unlikely]] {
       const bool harmless = same_value && before.agent == mine.agent && before.stamp == mine.stamp;
       if (!harmless) refuse_write(lane, mine, offset, bytes, before);
     }
-    if (mine.kind == Kind::bulk && before.kind != Kind::bulk && !order_.fenced(warp, lane, before))
-      refuse_unfenced(lane, action(mine), offset, bytes, before);
+    if (generic_before_bulk && !fenced) refuse_unfenced(lane, action(mine), offset, bytes, before);
     checked = before;
   }
 }
@@ -177,6 +184,12 @@ void SharedShadow::land_copy(int warp, int lane, size_t offset, size_t bytes) {
     writes_[cell] = make_write(order_.now(warp), warp, lane, Kind::plain);
 }
 
+void SharedShadow::attach_copy(const Access& phase, size_t offset, size_t bytes) {
+  const size_t end = (offset + bytes - 1) >> cell_shift_;
+  for (size_t cell = offset >> cell_shift_; cell <= end; ++cell)
+    writes_[cell] = make_write(phase.stamp, phase.agent, phase.lane, Kind::copy);
+}
+
 void SharedShadow::start_bulk_read(int warp, int lane, size_t offset, size_t bytes) {
   std::vector<Write> found;
   const Access reader{kNever, static_cast<uint16_t>(warp), static_cast<uint8_t>(lane)};
@@ -218,9 +231,9 @@ void SharedShadow::refuse_read(int lane, size_t offset, size_t bytes, const Writ
     refuse(FaultKind::uninitialised_read, what + " that were never written");
   if (write.kind == Kind::mbarrier)
     refuse(FaultKind::mbarrier_misuse, what + " that hold an mbarrier");
-  if (write.kind == Kind::bulk) {
+  if (write.agent >= order_.fixed()) {
     refuse(FaultKind::async_read_before_wait,
-           fmt::format("{} that a bulk copy fills, before it has seen {} complete", what,
+           fmt::format("{} that a {} fills, before it has seen {} complete", what, copy_name(write),
                        unseen_phase(write)));
   }
   if (write.kind == Kind::copy) {
@@ -242,9 +255,9 @@ void SharedShadow::refuse_write(int lane, const Write& mine, size_t offset, size
   if (before.kind == Kind::mbarrier) {
     kind = FaultKind::mbarrier_misuse;
     text = what + " that hold an mbarrier";
-  } else if (before.kind == Kind::bulk) {
-    text = fmt::format("{} that a bulk copy fills, before it has seen {} complete", what,
-                       unseen_phase(before));
+  } else if (before.agent >= order_.fixed()) {
+    text = fmt::format("{} that a {} fills, before it has seen {} complete", what,
+                       copy_name(before), unseen_phase(before));
   } else if (before.kind == Kind::copy) {
     text = fmt::format("{} that a cp.async of {} is still filling", what,
                        thread_name(before.agent, before.lane));
@@ -259,7 +272,9 @@ void SharedShadow::refuse_unfenced(int lane, const char* what, size_t offset, si
                                    const Write& before) const {
   throw Violation{FaultKind::missing_proxy_fence, reported_lane(lane),
                   fmt::format("{} {} that {} has written, without a fence.proxy.async in between",
-                              what, place(offset, bytes), thread_name(before.agent, before.lane))};
+                              what, place(offset, bytes),
+                              before.agent < order_.warps() ? thread_name(before.agent, before.lane)
+                                                            : "a cp.async")};
 }
 
 }  // namespace nvfp4::emulator

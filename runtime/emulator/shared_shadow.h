@@ -89,6 +89,9 @@ class SharedShadow {
   void start_copy(int warp, int lane, size_t offset, size_t bytes);
   void land_copy(int warp, int lane, size_t offset, size_t bytes);
 
+  /// The copy lands in an mbarrier's phase.
+  void attach_copy(const Access& phase, size_t offset, size_t bytes);
+
   /// Of the async proxy, on behalf of a thread: a write in the name of `mine`, and a read that
   /// lasts until end_bulk_read.
   void bulk_write(int warp, int lane, const Access& mine, size_t offset, size_t bytes);
