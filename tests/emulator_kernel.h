@@ -122,9 +122,8 @@ inline void check_fault(const KernelRun& kernel, FaultKind kind, int line, int t
   const Fault fault = fault_of(kernel);
   INFO(fault.text);
   CHECK(fault.kind == kind);
-  const std::string place =
-      fmt::format("kernel k, PTX line {}, block ({},0,0) thread ({},0,0): ", kBodyLine + line,
-                  block, thread);
+  const std::string place = fmt::format(
+      "kernel k, PTX line {}, block ({},0,0) thread ({},0,0): ", kBodyLine + line, block, thread);
   CHECK(fault.text.substr(0, place.size()) == place);
   CHECK(fault.text.find(what) != std::string::npos);
 }

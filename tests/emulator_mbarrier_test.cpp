@@ -43,8 +43,7 @@ TEST_CASE("who has seen an mbarrier's phase complete comes after those who arriv
       "@%p2 st.shared.u32 [%r22], %r2;\n"
       "@%p2 mbarrier.arrive.shared::cta.b64 _, [%r20];\n"
       "@%p2 bra SECOND;\n" +
-      wait("W0", "%r20", "0") +
-      "ld.shared.u32 %r10, [%r22+-128];\nSECOND:\n";
+      wait("W0", "%r20", "0") + "ld.shared.u32 %r10, [%r22+-128];\nSECOND:\n";
   KernelRun kernel = with_barrier(32, body + kStoreR10);
   const auto out = results(kernel);
   for (unsigned t = 32; t < 64; ++t) CHECK(out[t] == t - 32);
@@ -58,9 +57,8 @@ TEST_CASE("one lane that arrives for its warp speaks for all only behind a warp 
   const auto body = [](const char* between) {
     return "add.u32 %r21, %r20, 64;\nmad.lo.u32 %r22, %r2, 4, %r21;\n"
            "@%p2 st.shared.u32 [%r22], %r2;\n@%p2 bra ARRIVE;\n" +
-           wait("W0", "%r20", "0") +
-           "ld.shared.u32 %r10, [%r22+-128];\nbra END;\nARRIVE:\n" + between +
-           "@%p1 mbarrier.arrive.shared::cta.b64 _, [%r20];\nEND:\n";
+           wait("W0", "%r20", "0") + "ld.shared.u32 %r10, [%r22+-128];\nbra END;\nARRIVE:\n" +
+           between + "@%p1 mbarrier.arrive.shared::cta.b64 _, [%r20];\nEND:\n";
   };
   check_clean(with_barrier(1, body("bar.warp.sync -1;\n")));
   const Fault fault = fault_of(with_barrier(1, body("")));
@@ -177,25 +175,27 @@ TEST_CASE("a wait that an older phase could have answered is reported") {
       "@%p1 mbarrier.arrive.shared::cta.b64 _, [%r20];\n"
       "@%p1 mbarrier.arrive.shared::cta.b64 _, [%r20];\nbra END;\nWAIT:\n" +
       wait("W0", "%r20", "0") + "END:\n";
-  check_fault(with_barrier(1, body), FaultKind::mbarrier_misuse, kFirst + 6, 32,
-              "waits for parity 0 and sees phase 2 complete, but as far as this thread knows phase 0 "
-              "could have answered");
+  check_fault(
+      with_barrier(1, body), FaultKind::mbarrier_misuse, kFirst + 6, 32,
+      "waits for parity 0 and sees phase 2 complete, but as far as this thread knows phase 0 "
+      "could have answered");
 }
 
 TEST_CASE("warps that wait for mbarriers that nobody completes are a deadlock, each named") {
-  const std::string body = "@%p2 mbarrier.arrive.shared::cta.b64 _, [%r20];\n" +
-                           wait("W0", "%r20", "0");
+  const std::string body =
+      "@%p2 mbarrier.arrive.shared::cta.b64 _, [%r20];\n" + wait("W0", "%r20", "0");
   check_fault(with_barrier(64, body), FaultKind::deadlock, kFirst + 1, 32,
               "warp 0 at line 25 for the mbarrier at shared+0x0 (phase 0: 32 of 64 arrivals and 0 "
               "bytes to come), warp 1 at line 25 for the mbarrier");
 }
 
 TEST_CASE("a bounded wait gives up when nothing else moves, and the program goes on") {
-  const auto out = results(with_barrier(
-      2,
-      "mbarrier.try_wait.parity.shared::cta.b64 %p9, [%r20], 0, 100;\n"
-      "selp.u32 %r10, 1, 7, %p9;\nmbarrier.arrive.shared::cta.b64 _, [%r20];\n" + kStoreR10,
-      1));
+  const auto out = results(
+      with_barrier(2,
+                   "mbarrier.try_wait.parity.shared::cta.b64 %p9, [%r20], 0, 100;\n"
+                   "selp.u32 %r10, 1, 7, %p9;\nmbarrier.arrive.shared::cta.b64 _, [%r20];\n" +
+                       kStoreR10,
+                   1));
   CHECK(out[0] == 7);
 }
 
