@@ -35,6 +35,8 @@ int launch_registers(const Kernel& kernel) {
   return std::min(bound, 255) / 8 * 8;
 }
 
+constexpr size_t kMbarrierBytes = 8;
+
 class KernelDecoder {
  public:
   KernelDecoder(const SyntaxTree& tree, const Kernel& kernel,
@@ -100,6 +102,8 @@ void KernelDecoder::decode(const Statement& statement) {
   } else if (const OpcodeEntry* entry = opcode_table().find(statement.opcode)) {
     decode_table_entry(statement, *entry, instruction);
     if (statement.opcode == "griddepcontrol.wait") function_.info.waits_for_grid = true;
+    if (mnemonic.opcode() == "mbarrier")
+      function_.shared_cell = std::min(function_.shared_cell, kMbarrierBytes);
   } else if (!decode_wgmma(statement, binder_, function_, instruction) &&
              !decode_bulk_copy(statement, binder_, function_, instruction) &&
              !decode_memory(statement, binder_, function_, instruction)) {

@@ -2,6 +2,7 @@
 #include "runtime/emulator/happens_before.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "runtime/emulator/fault.h"
 
@@ -9,6 +10,11 @@ namespace nvfp4::emulator {
 namespace {
 
 constexpr uint32_t kAll = ~0u;
+
+[[noreturn]] void too_many() {
+  throw Violation{FaultKind::instruction_limit, 0,
+                  "more synchronisations in one block than the checker counts"};
+}
 
 void join_part(HappensBefore::View& view, size_t warp, HappensBefore::View::Part other) {
   HappensBefore::View::Part& mine = view.part[warp];
@@ -65,6 +71,7 @@ bool HappensBefore::start() {
 
 int HappensBefore::add_agent(uint32_t offset) {
   const int agent = agents_++;
+  if (agent > std::numeric_limits<uint16_t>::max()) too_many();
   offsets_.push_back(offset);
   if (agent < static_cast<int>(now_.size())) return agent;
   now_.push_back(base_ + 1);
@@ -75,9 +82,7 @@ int HappensBefore::add_agent(uint32_t offset) {
 }
 
 void HappensBefore::tick(int agent) {
-  if (++now_[agent] < kMaxStamp) return;
-  throw Violation{FaultKind::instruction_limit, 0,
-                  "more synchronisations in one block than the checker counts"};
+  if (++now_[agent] >= kMaxStamp) too_many();
 }
 
 template <class Body>
