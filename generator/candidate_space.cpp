@@ -344,9 +344,7 @@ llvm::SmallVector<KernelConfig, 0> candidates(const Problem& problem, int64_t m,
                                               const Device& device) {
   Collector collector(problem, m, device);
   add_mma(collector, problem, m, device);
-  if (device.arch.major == 9 && device.arch.accelerated) {
-    add_wgmma(collector, problem, m, device);
-  }
+  if (device.arch.major == 9 && device.arch.accelerated) add_wgmma(collector, problem, m, device);
   return collector.take();
 }
 

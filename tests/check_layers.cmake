@@ -11,7 +11,7 @@ set(confinements
   "nvrtc.h|#include *<nvrtc[.]h>|^runtime/compiler[.]cpp$"
   "cuda.h|#include *<cuda[.]h>|^(runtime/.*|tuner/[a-z_]+[.]cpp)$"
   "LLVM|#include *<llvm/|^(generator|tuner)/"
-  "inline PTX|asm +(volatile)? *\\(|^templates/ptx[a-z_0-9]*[.]cuh$"
+  "inline PTX|asm +(volatile)? *\\(|^(templates/ptx[a-z_0-9]*[.]cuh|generator/emit_wgmma[.]cpp)$"
   "starting processes|[^a-z_>.](v?fork|exec[lv][pe]*|posix_spawnp?|popen|system) *\\(|^tuner/worker[.]cpp$"
   "writing to the terminal|(std::c(out|err|log)|[^a-z_]f?printf *\\(|[^a-z_]f?puts *\\(|fmt::print *\\(|[^a-z_](stdout|stderr)[^a-z_])|^tuner/")
 set(forbidden_words util utils common misc helper helpers manager handler engine base core impl factory)

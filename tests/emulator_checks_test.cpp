@@ -9,25 +9,6 @@
 namespace nvfp4::emulator {
 namespace {
 
-// The fault must be of `kind`, at line `line` of the body (0-based), by thread `thread` of block 0,
-// and its text must contain `what`.
-void check_fault(const KernelRun& kernel, FaultKind kind, int line, int thread,
-                 const std::string& what) {
-  const Fault fault = fault_of(kernel);
-  INFO(fault.text);
-  CHECK(fault.kind == kind);
-  const std::string place = fmt::format(
-      "kernel k, PTX line {}, block (0,0,0) thread ({},0,0): ", kBodyLine + line, thread);
-  CHECK(fault.text.substr(0, place.size()) == place);
-  CHECK(fault.text.find(what) != std::string::npos);
-}
-
-void check_clean(const KernelRun& kernel) {
-  PreparedKernel prepared(kernel);
-  const LaunchResult result = run(prepared.request, prepared.memory);
-  if (result.fault) FAIL_CHECK(result.fault->text);
-}
-
 // %r21 = address of the thread's word in s.
 const std::string kOwnWord = "mov.u32 %r20, s; mad.lo.u32 %r21, %r2, 4, %r20;";
 

@@ -51,6 +51,7 @@ struct KernelRun {
   std::string body;
   std::string declarations = "";
   unsigned blocks = 1;
+  unsigned cluster = 1;
   unsigned threads = 32;
   unsigned dynamic_smem = 0;
   int host_threads = 1;
@@ -67,6 +68,7 @@ struct PreparedKernel {
     request.entry = "k";
     request.grid = {run.blocks, 1, 1};
     request.block = {run.threads, 1, 1};
+    request.cluster = {run.cluster, 1, 1};
     request.dynamic_smem = run.dynamic_smem;
     request.threads = run.host_threads;
     request.seed = run.seed;
@@ -111,6 +113,25 @@ inline Fault fault_of(const KernelRun& kernel) {
   const LaunchResult result = run(prepared.request, prepared.memory);
   REQUIRE(result.fault.has_value());
   return *result.fault;
+}
+
+/// The fault must be of `kind`, at line `line` of the body (0-based), by thread `thread` of block
+/// `block`, and its text must contain `what`. (Declarations must be one line, if any.)
+inline void check_fault(const KernelRun& kernel, FaultKind kind, int line, int thread,
+                        const std::string& what, int block = 0) {
+  const Fault fault = fault_of(kernel);
+  INFO(fault.text);
+  CHECK(fault.kind == kind);
+  const std::string place = fmt::format(
+      "kernel k, PTX line {}, block ({},0,0) thread ({},0,0): ", kBodyLine + line, block, thread);
+  CHECK(fault.text.substr(0, place.size()) == place);
+  CHECK(fault.text.find(what) != std::string::npos);
+}
+
+inline void check_clean(const KernelRun& kernel) {
+  PreparedKernel prepared(kernel);
+  const LaunchResult result = run(prepared.request, prepared.memory);
+  if (result.fault) FAIL_CHECK(result.fault->text);
 }
 
 }  // namespace nvfp4::emulator

@@ -16,21 +16,29 @@ struct Geometry {
   unsigned block = 1;
   unsigned smem = 0;
   bool programmatic = false;
+  unsigned cluster = 0;  ///< 0: without the attribute
 };
 
 inline CUresult launch(const Gpu& gpu, CUfunction function, std::vector<void*> arguments,
                        CUstream stream, const Geometry& geometry = {}) {
-  CUlaunchAttribute attribute{};
-  attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
-  attribute.value.programmaticStreamSerializationAllowed = 1;
+  CUlaunchAttribute attributes[2]{};
   CUlaunchConfig config{};
+  if (geometry.programmatic) {
+    CUlaunchAttribute& attribute = attributes[config.numAttrs++];
+    attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    attribute.value.programmaticStreamSerializationAllowed = 1;
+  }
+  if (geometry.cluster > 0) {
+    CUlaunchAttribute& attribute = attributes[config.numAttrs++];
+    attribute.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+    attribute.value.clusterDim = {geometry.cluster, 1, 1};
+  }
   config.gridDimX = geometry.grid;
   config.blockDimX = geometry.block;
   config.gridDimY = config.gridDimZ = config.blockDimY = config.blockDimZ = 1;
   config.sharedMemBytes = geometry.smem;
   config.hStream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = geometry.programmatic ? 1 : 0;
+  config.attrs = attributes;
   return gpu.driver().launch_kernel_ex(&config, function, arguments.data(), nullptr);
 }
 

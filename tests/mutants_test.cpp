@@ -1,32 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Does the gate bite? Each mutant is one textual change to the embedded templates, a mistake that
-// one could make; the emulated device's checks or the gate's data must condemn every one of them.
-// The unchanged templates pass first, under each config that a mutant uses.
-#include <doctest/doctest.h>
-#include <fmt/format.h>
-
-#include <span>
-#include <string>
-#include <vector>
-
-#include "generator/candidate_space.h"
-#include "generator/config_text.h"
-#include "generator/emit.h"
-#include "runtime/compiler.h"
-#include "runtime/driver.h"
-#include "runtime/emulator/emulator.h"
-#include "runtime/gpu.h"
-#include "runtime/kernel.h"
-#include "tuner/gate.h"
+// Mutants of the mma family. The unchanged templates pass first, under each config that a mutant
+// uses.
+#include "tests/mutant_bench.h"
 
 using namespace nvfp4;
 
 namespace {
 
-struct Case {
-  std::string config;
-  int64_t n, k, m;
-};
+using Case = MutantCase;
 
 // Small problems that still reach every path: ragged N, K and M, odd strips, all schedules.
 const Case kPlain{"family=mma,act=bf16,block_n=32,block_m=8,warps_k=2,pdl=1", 112, 400, 13};
@@ -44,14 +25,6 @@ const Case kStream{"family=mma,act=bf16,block_n=32,block_m=8,warps_k=1,schedule=
 // Two steps a tile and more tiles than CTAs: a CTA goes from a whole tile straight to the next.
 const Case kStreamWhole{
     "family=mma,act=bf16,block_n=32,block_m=8,warps_k=2,schedule=stream_k,pdl=1", 6400, 128, 8};
-
-struct Mutant {
-  std::string name;
-  const char* file;
-  const char* from;
-  const char* to;
-  Case on;
-};
 
 const Mutant kMutants[] = {
     {"missing barrier between landing and use", "gemm_mma.cuh",
@@ -139,71 +112,11 @@ const Mutant kMutants[] = {
      kSplit},
 };
 
-// The embedded templates with one change; the change must hit exactly one place.
-std::vector<TemplateFile> mutate(const Mutant& mutant, std::string& storage) {
-  std::vector<TemplateFile> files(template_files().begin(), template_files().end());
-  for (TemplateFile& file : files) {
-    if (file.name != mutant.file) continue;
-    storage = file.text;
-    const size_t at = storage.find(mutant.from);
-    REQUIRE_MESSAGE(at != std::string::npos, "the text to change is gone: " << mutant.from);
-    REQUIRE_MESSAGE(storage.find(mutant.from, at + 1) == std::string::npos,
-                    "found twice: " << mutant.from);
-    storage.replace(at, std::string_view(mutant.from).size(), mutant.to);
-    file.text = storage;
-    return files;
-  }
-  FAIL("no template named " << mutant.file);
-  return files;
-}
-
-class Bench {
- public:
-  // "passed", or what condemned the kernel.
-  std::string judge(const Case& on, std::span<const TemplateFile> files) {
-    std::string outcome = run(on, files);
-    // A fault ends the device's context for good; the next mutant starts on a fresh device.
-    char report[512] = {};
-    if (last_report_(report, sizeof report) > 0) outcome += fmt::format(": {}", report);
-    reset_();
-    return outcome;
-  }
-
- private:
-  std::string run(const Case& on, std::span<const TemplateFile> files) {
-    const Gpu gpu = open_device("emulated:h100").gpu;
-    const std::optional<KernelConfig> config = parse_config(on.config);
-    REQUIRE_MESSAGE(config, on.config);
-    REQUIRE_FALSE(illegal_reason(*config, gpu.facts()));
-    const Problem problem{.n = on.n, .k = on.k, .act = config->act, .arch = gpu.facts().arch};
-    const Compilation compilation =
-        compiler_.compile(emit_source(*config, problem), problem.arch, files);
-    REQUIRE_MESSAGE(compilation.ok, compilation.log);
-    try {
-      const Kernel kernel(gpu, compilation.ptx, smem_bytes(*config));
-      Gate gate(gpu, problem, on.m, 1, 2);
-      const GateResult result = gate.run(kernel, *config, on.m, GateDepth::full);
-      if (result.verdict == Verdict::ok) return "passed";
-      return fmt::format("{}: {}", name(result.verdict), result.text);
-    } catch (const CudaError& error) {
-      return error.what();
-    }
-  }
-
-  Compiler compiler_ = Compiler::open();
-  std::shared_ptr<const Driver> driver_ = Driver::open(DriverSource::emulator);
-  decltype(&nvfp4_emulator_reset) reset_ =
-      reinterpret_cast<decltype(&nvfp4_emulator_reset)>(driver_->symbol("nvfp4_emulator_reset"));
-  decltype(&nvfp4_emulator_last_report) last_report_ =
-      reinterpret_cast<decltype(&nvfp4_emulator_last_report)>(
-          driver_->symbol("nvfp4_emulator_last_report"));
-};
-
 }  // namespace
 
 TEST_SUITE("mutants") {
   TEST_CASE("the unchanged templates pass the gate under every config that a mutant uses") {
-    Bench bench;
+    MutantBench bench;
     for (const Case& on : {kPlain, kShared, kWide, kHalf, kSplit, kStream, kStreamWhole}) {
       CAPTURE(on.config);
       CHECK(bench.judge(on, template_files()) == "passed");
@@ -211,7 +124,7 @@ TEST_SUITE("mutants") {
   }
 
   TEST_CASE("no mutant of the templates lives") {
-    Bench bench;
+    MutantBench bench;
     for (const Mutant& mutant : kMutants) {
       std::string storage;
       const std::string outcome = bench.judge(mutant.on, mutate(mutant, storage));

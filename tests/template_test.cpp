@@ -61,6 +61,30 @@ TEST_SUITE("templates") {
     }
   }
 
+  TEST_CASE("wgmma candidates compile without spills, and ptxas serialises no wgmma") {
+    const Device& device = find_part("h100")->device;
+    for (const auto& [n, k, m] : {std::tuple{15360, 3840, 64}, {4096, 4176, 16}, {1000, 4096, 200}}) {
+      const Problem problem{.n = n, .k = k, .arch = device.arch};
+      std::vector<KernelConfig> list;
+      for (const KernelConfig& config : candidates(problem, m, device)) {
+        if (is_wgmma(config)) list.push_back(config);
+      }
+      REQUIRE(list.size() > 3);
+      for (const size_t index : {size_t{0}, list.size() / 2, list.size() - 1}) {
+        const KernelConfig& config = list[index];
+        CAPTURE(config_text(config));
+        const Compilation c = nvrtc().compile(emit_source(config, problem), device.arch);
+        CAPTURE(c.log);
+        REQUIRE(c.ok);
+        CHECK_FALSE(c.resources.spills());
+        CHECK(c.resources.stack_bytes == 0);
+        CHECK(c.resources.registers <= register_budget(config));
+        // C75xx: "Potential Performance Loss: wgmma.mma_async instructions are serialized due to ...".
+        CHECK(c.log.find("C75") == std::string::npos);
+      }
+    }
+  }
+
   TEST_CASE("what an untuned problem runs compiles without spills on every architecture") {
     for (const char* part : {"a100", "a10g", "l40s", "h100"}) {
       const Device& device = find_part(part)->device;

@@ -47,6 +47,14 @@ class AsyncCopies {
     wait_group(lanes, 0, land);
   }
 
+  /// The same without ending the open groups.
+  template <class Land>
+  void land_all(uint32_t lanes, Land&& land) {
+    std::array<uint32_t, 32> end;
+    for (int lane = 0; lane < 32; ++lane) end[lane] = open_[lane] + 1;
+    land_below(lanes, end, land);
+  }
+
  private:
   // land(copy, lane) moves one lane's bytes.
   template <class Land>

@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "runtime/emulator/block.h"
+#include "runtime/emulator/cluster.h"
 #include "runtime/emulator/memory_access.h"
 #include "runtime/emulator/opcode_table.h"
 
@@ -42,7 +42,7 @@ auto landing(Warp& warp) {
   return [&warp](const AsyncCopy& copy, int lane) {
     Block& block = warp.block();
     std::memcpy(block.shared() + copy.target[lane], copy.data[lane].data(), copy.bytes);
-    block.shadow().land_copy(warp.index(), lane, copy.target[lane], copy.bytes);
+    block.shadow().land_copy(warp.agent(), lane, copy.target[lane], copy.bytes);
   };
 }
 
@@ -56,6 +56,30 @@ void wait_group(Warp& warp, const Instruction& instruction) {
 
 void wait_all(Warp& warp, const Instruction&) {
   warp.copies().wait_all(warp.mask(), landing(warp));
+}
+
+// The lane's copies so far belong to the phase in progress of the mbarrier at `address`, which they
+// reach with an arrival when they have landed. Flags: kNoIncrement: that arrival is one of those
+// that the phase expects, else one more. Unlike mbarrier.arrive it releases nothing else.
+constexpr uint8_t kNoIncrement = 1;
+constexpr uint8_t kGeneric = 2;
+
+void arrive_on_mbarrier(Warp& warp, const Instruction& instruction) {
+  const LaneAddresses address = lane_addresses(warp, instruction, 0, instruction.immediate);
+  Block& block = warp.block();
+  Mbarriers& own = block.mbarriers();
+  for_each_lane(warp.mask(), [&](int lane) {
+    const bool generic = (instruction.flags & kGeneric) != 0;
+    Mbarrier& barrier =
+        own.find(warp, lane, generic ? shared_address(warp, lane, address[lane]) : address[lane]);
+    const Access access = own.copy_access(barrier);
+    warp.copies().land_all(1u << lane, [&](const AsyncCopy& copy, int) {
+      std::memcpy(block.shared() + copy.target[lane], copy.data[lane].data(), copy.bytes);
+      block.shadow().attach_copy(access, copy.target[lane], copy.bytes);
+    });
+    if ((instruction.flags & kNoIncrement) == 0) ++barrier.pending;
+    own.arrive(warp, lane, barrier, 1);
+  });
 }
 
 }  // namespace
@@ -72,7 +96,7 @@ void execute_async_copy(Warp& warp, const Instruction& instruction) {
   copy.bytes = static_cast<uint32_t>(bytes);
   for_each_lane(warp.mask(), [&](int lane) {
     const size_t offset = shared_offset(warp, lane, target[lane], bytes, "copies");
-    warp.block().shadow().start_copy(warp.index(), lane, offset, bytes);
+    warp.block().shadow().start_copy(warp.agent(), lane, offset, bytes);
     copy.target[lane] = static_cast<uint32_t>(offset);
     const size_t wanted = size == nullptr ? bytes : size[lane];
     read_source(warp, lane, source[lane], ignored >> lane & 1 ? 0 : wanted, bytes,
@@ -84,6 +108,13 @@ void add_async_copy_opcodes(OpcodeTable& table) {
   table.add("cp.async.commit_group", {"=", &commit_group, 0});
   table.add("cp.async.wait_group", {"=w", &wait_group, 0});
   table.add("cp.async.wait_all", {"=", &wait_all, 0});
+  for (const char* space : {"", ".shared", ".shared::cta"}) {
+    const uint8_t flags = *space == '\0' ? kGeneric : 0;
+    table.add(fmt::format("cp.async.mbarrier.arrive{}.b64", space),
+              {"=a", &arrive_on_mbarrier, flags});
+    table.add(fmt::format("cp.async.mbarrier.arrive.noinc{}.b64", space),
+              {"=a", &arrive_on_mbarrier, static_cast<uint8_t>(flags | kNoIncrement)});
+  }
 }
 
 }  // namespace nvfp4::emulator

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "runtime/emulator/block.h"
+#include "runtime/emulator/cluster.h"
 #include "runtime/emulator/memory_access.h"
 
 namespace nvfp4::emulator {
@@ -13,13 +13,16 @@ namespace {
 std::byte* atomic_pointer(Warp& warp, int lane, Space space, uint64_t address, size_t bytes) {
   if (space == Space::generic) {
     const bool is_shared = address >> kWindowShift == kSharedWindow >> kWindowShift;
-    space = is_shared ? Space::shared : Space::global;
+    space = is_shared ? Space::cluster : Space::global;
     if (is_shared) address -= kSharedWindow;
   }
   if (space == Space::global) return global_pointer(warp, lane, address, bytes, true, true);
-  const size_t offset = shared_offset(warp, lane, address, bytes, "updates");
-  warp.block().shadow().atomic(warp.index(), lane, offset, bytes);
-  return warp.block().shared() + offset;
+  const SharedPlace place =
+      space == Space::cluster
+          ? cluster_place(warp, lane, address, bytes, "updates", PeerAccess::other)
+          : SharedPlace{&warp.block(), shared_offset(warp, lane, address, bytes, "updates")};
+  place.block->shadow().atomic(warp.agent(), lane, place.offset, bytes);
+  return place.block->shared() + place.offset;
 }
 
 // kUpdate(old, b, c) is the new value.

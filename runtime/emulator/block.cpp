@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Turns of the warps, barriers, and where a fault happened.
+// Turns of the warps, barriers, registers, and where a fault happened.
 #include "runtime/emulator/block.h"
 
 #include <fmt/format.h>
@@ -8,6 +8,7 @@
 #include <bit>
 #include <numeric>
 
+#include "runtime/emulator/cluster.h"
 #include "runtime/emulator/shuffled.h"
 
 namespace nvfp4::emulator {
@@ -17,21 +18,25 @@ namespace {
 // enough that a warp spinning on another's store lets that one run.
 constexpr int64_t kTimeSlice = 4096;
 
-std::array<uint32_t, 3> unflatten(int64_t number, const std::array<unsigned, 3>& extent) {
-  return {static_cast<uint32_t>(number % extent[0]),
-          static_cast<uint32_t>(number / extent[0] % extent[1]),
-          static_cast<uint32_t>(number / extent[0] / extent[1])};
-}
-
 int thread_count(const LaunchRequest& request) {
   return static_cast<int>(request.block[0] * request.block[1] * request.block[2]);
 }
 
-int warp_count(const LaunchRequest& request) {
-  return (thread_count(request) + kWarpLanes - 1) / kWarpLanes;
+// The CTA's place in the grid: clusters are boxes of it.
+std::array<uint32_t, 3> cta_position(const LaunchRequest& request, int64_t cluster, int rank) {
+  const auto& size = request.cluster;
+  const auto corner = unflatten(
+      cluster, {request.grid[0] / size[0], request.grid[1] / size[1], request.grid[2] / size[2]});
+  const auto within = unflatten(rank, size);
+  return {corner[0] * size[0] + within[0], corner[1] * size[1] + within[1],
+          corner[2] * size[2] + within[2]};
 }
 
 }  // namespace
+
+int warp_count(const LaunchRequest& request) {
+  return (thread_count(request) + kWarpLanes - 1) / kWarpLanes;
+}
 
 void Launch::report(Fault found) {
   const std::lock_guard lock(mutex);
@@ -39,90 +44,162 @@ void Launch::report(Fault found) {
   stop = true;
 }
 
-Block::Block(Launch& launch)
+Block::Block(Launch& launch, Cluster& cluster, int rank)
     : launch_(launch),
+      cluster_(cluster),
+      rank_(rank),
       function_(*launch.function),
       threads_(thread_count(*launch.request)),
       shared_bytes_(function_.dynamic_smem_offset + launch.request->dynamic_smem),
       shared_((shared_bytes_ + 15) / 16 * 16),
       local_(static_cast<size_t>(warp_count(*launch.request)) * kWarpLanes * function_.local_bytes),
-      shadow_(shared_bytes_, function_.shared_cell, warp_count(*launch.request)),
+      shadow_(shared_bytes_, function_.shared_cell, cluster.order(), warp_count(*launch.request)),
+      mbarriers_(*this),
+      warpgroups_((warp_count(*launch.request) + 3) / 4),
       warps_(warp_count(*launch.request)) {}
 
-void Block::start(int64_t number) {
-  number_ = number;
-  position_ = unflatten(number, request().grid);
+void Block::start(bool forget) {
+  position_ = cta_position(request(), cluster_.number(), rank_);
+  number_ = position_[0] +
+            int64_t{request().grid[0]} * (position_[1] + int64_t{request().grid[1]} * position_[2]);
   past_grid_wait_ = false;
   live_warps_ = static_cast<int>(warps_.size());
-  shadow_.start_block();
+  shadow_.start_block(forget);
+  mbarriers_.clear();
+  visits_.clear();
+  free_registers_ = 0;
   barriers_.fill(Barrier{});
+  for (Warpgroup& warpgroup : warpgroups_) warpgroup.reset();
   for (size_t w = 0; w < warps_.size(); ++w) {
     const int lanes = std::min(kWarpLanes, threads_ - static_cast<int>(w) * kWarpLanes);
     warps_[w].start(*this, function_, static_cast<int>(w), kAllLanes >> (kWarpLanes - lanes));
   }
   order_.resize(warps_.size());
   std::iota(order_.begin(), order_.end(), 0);
-  if (request().seed != 0) shuffle(order_, request().seed ^ static_cast<uint64_t>(number + 1));
+  if (request().seed != 0) shuffle(order_, request().seed ^ static_cast<uint64_t>(number_ + 1));
 }
 
-bool Block::run(bool past_grid_wait) {
-  past_grid_wait_ = past_grid_wait;
-  if (past_grid_wait) {
-    for (Warp& warp : warps_) {
-      if (warp.state() != WarpState::at_grid_wait) continue;
-      warp.waited_for_grid = true;
-      warp.wake();
-    }
+void Block::end_grid_wait() {
+  past_grid_wait_ = true;
+  for (Warp& warp : warps_) {
+    if (warp.state() != WarpState::at_grid_wait) continue;
+    warp.waited_for_grid = true;
+    warp.wake();
   }
-  bool paused = false;
-  try {
-    while (live_warps_ > 0 && !launch_.stop && run_round()) {
-    }
-    paused = live_warps_ > 0 && !launch_.stop;
-  } catch (const Violation& violation) {
-    launch_.report(located(violation, warps_[running_]));
-  }
-  flush_counters();
-  return !paused;
 }
 
-// One turn of each warp; false when every warp that is left waits for the grid before it.
-bool Block::run_round() {
-  bool progress = false;
+bool Block::run_turns() {
+  bool moved = false;
   for (const int index : order_) {
     Warp& warp = warps_[index];
+    if (warp.state() == WarpState::yielded) warp.wake();
     if (warp.state() != WarpState::ready) continue;
     running_ = index;
-    progress = true;
+    moved = true;
     instructions_ += warp.run(kTimeSlice);
     if (instructions_ < kTimeSlice) continue;
     flush_counters();
-    const int64_t limit = request().max_warp_instructions;
-    if (limit > 0 && launch_.warp_instructions > limit) {
-      warp.fail(FaultKind::instruction_limit, warp.active() == 0 ? 0 : first_lane(warp.active()),
-                fmt::format("the launch exceeds its limit of {} warp instructions", limit));
-    }
+    check_limit(warp);
     if (launch_.stop) return true;
   }
-  if (progress) return true;
-  const auto waits_for_grid = [](const Warp& warp) {
-    return warp.state() == WarpState::at_grid_wait;
-  };
-  if (std::any_of(warps_.begin(), warps_.end(), waits_for_grid)) return false;
-  report_deadlock();
+  return moved;
 }
 
-void Block::report_deadlock() {
-  std::string waiting;
-  for (const Warp& warp : warps_) {
-    if (warp.state() != WarpState::at_barrier) continue;
-    running_ = warp.index();
-    waiting += fmt::format("{}warp {} at line {}", waiting.empty() ? "" : ", ", warp.index(),
-                           warp.current().line);
+void Block::check_limit(Warp& warp) {
+  const int64_t limit = request().max_warp_instructions;
+  if (limit == 0 || launch_.warp_instructions <= limit) return;
+  warp.fail(FaultKind::instruction_limit, warp.active() == 0 ? 0 : first_lane(warp.active()),
+            fmt::format("the launch exceeds its limit of {} warp instructions", limit));
+}
+
+bool Block::time_out_waits() {
+  bool any = false;
+  for (Warp& warp : warps_) any |= warp.time_out();
+  return any;
+}
+
+bool Block::any_warp_in(WarpState state) const {
+  return std::any_of(warps_.begin(), warps_.end(),
+                     [state](const Warp& warp) { return warp.state() == state; });
+}
+
+void Block::complete_cluster_barrier() {
+  for (Warp& warp : warps_) {
+    if (warp.cluster_barrier == ClusterBarrier::arrived)
+      warp.cluster_barrier = ClusterBarrier::complete;
+    if (warp.state() == WarpState::at_cluster_barrier) warp.wake();
   }
-  throw Violation{
-      FaultKind::deadlock, first_lane(warps_[running_].live()),
-      fmt::format("deadlock: every warp that is left waits at a barrier ({})", waiting)};
+}
+
+std::string Block::describe_waits(bool first, bool names_rank) {
+  std::string text;
+  for (const Warp& warp : warps_) {
+    if (warp.state() == WarpState::done) continue;
+    running_ = warp.index();
+    text += fmt::format("{}{}warp {} at line {}", text.empty() && first ? "" : ", ",
+                        names_rank ? fmt::format("CTA {} ", rank_) : "", warp.index(),
+                        warp.current().line);
+    if (warp.state() == WarpState::at_mbarrier) text += " for " + describe(*warp.awaited);
+    if (warp.state() == WarpState::at_cluster_barrier) text += " for the cluster's barrier";
+    if (warp.state() == WarpState::at_wgmma) text += " for the rest of its warpgroup";
+    if (warp.state() == WarpState::at_registers) {
+      text += fmt::format(" for registers: it has {} a thread, the CTA's pool {} left",
+                          warp.registers, free_registers_);
+    }
+  }
+  return text;
+}
+
+int Block::first_waiting_lane() const { return first_lane(warps_[running_].live()); }
+
+int Block::wgmma_agent(const Warp& warp) const {
+  return cluster_.order().warps() + rank_ * static_cast<int>(warpgroups_.size()) +
+         warp.index() / Warpgroup::kWarps;
+}
+
+void Block::note_visit(const Visit& visit) {
+  for (Visit& last : visits_) {
+    if (last.by.agent != visit.by.agent || last.by.lane != visit.by.lane ||
+        last.is_load != visit.is_load)
+      continue;
+    last = visit;
+    return;
+  }
+  visits_.push_back(visit);
+}
+
+// A load is over when its value is used; anything else when a release says so.
+std::optional<Block::Visit> Block::unordered_visit() const {
+  const HappensBefore& order = cluster_.order();
+  for (const Visit& visit : visits_) {
+    const auto knows = [&](const Warp& warp) {
+      for (int lane = 0; lane < kWarpLanes; ++lane) {
+        if (visit.is_load ? order.done(warp.agent(), lane, visit.by)
+                          : order.ordered(warp.agent(), lane, visit.by))
+          return true;
+      }
+      return false;
+    };
+    if (std::none_of(warps_.begin(), warps_.end(), knows)) return visit;
+  }
+  return std::nullopt;
+}
+
+void Block::release_registers(Warp& warp, int count) {
+  free_registers_ += (warp.registers - count) * kWarpLanes;
+  warp.registers = count;
+  cluster_.progress();
+  for (Warp& other : warps_) {
+    if (other.state() == WarpState::at_registers) other.wake();
+  }
+}
+
+bool Block::take_registers(Warp& warp, int count) {
+  const int wanted = (count - warp.registers) * kWarpLanes;
+  if (wanted > free_registers_) return false;
+  free_registers_ -= wanted;
+  warp.registers = count;
+  return true;
 }
 
 void Block::arrive(Warp& warp, const Arrival& arrival) {
@@ -157,7 +234,7 @@ void Block::arrive(Warp& warp, const Arrival& arrival) {
   barrier.true_count += std::popcount(arrival.lanes);
   barrier.all_count += std::popcount(warp.live());
   barrier.waited_for_grid |= warp.waited_for_grid;
-  shadow_.publish(warp.index(), barrier.clock);
+  cluster_.order().publish(warp.agent(), warp.live(), warp.live(), barrier.knowledge);
   if (arrival.waits) {
     barrier.waiting.emplace_back(warp.index(), arrival.destination);
     warp.block_in(WarpState::at_barrier);
@@ -178,7 +255,7 @@ void Block::try_complete(Barrier& barrier) {
     Warp& warp = warps_[index];
     warp.wake();
     warp.waited_for_grid |= barrier.waited_for_grid;
-    shadow_.acquire(index, barrier.clock);
+    cluster_.order().acquire(warp.agent(), warp.live(), warp.live(), barrier.knowledge);
     if (destination == kNoSlot) continue;
     uint32_t value = barrier.true_count;
     if (barrier.reduction == BarrierReduction::all)
@@ -187,9 +264,10 @@ void Block::try_complete(Barrier& barrier) {
     for_each_lane(warp.live(), [&](int lane) { warp.cells<uint32_t>(destination)[lane] = value; });
   }
   barrier = Barrier{};
+  cluster_.progress();
 }
 
-void Block::warp_ended(const Warp& warp) {
+void Block::warp_ended(Warp& warp) {
   --live_warps_;
   const auto waited = [](const Warp& w) { return w.waited_for_grid; };
   if (live_warps_ == 0 && function_.info.waits_for_grid &&
@@ -201,74 +279,19 @@ void Block::warp_ended(const Warp& warp) {
   for (Barrier& barrier : barriers_) {
     if (barrier.expected == 0) try_complete(barrier);
   }
-}
-
-uint32_t Block::special(Special special, int warp, int lane) const {
-  const auto thread = thread_position(warp, lane);
-  const auto& grid = request().grid;
-  const auto& block = request().block;
-  switch (special) {
-    case Special::tid_x:
-      return thread[0];
-    case Special::tid_y:
-      return thread[1];
-    case Special::tid_z:
-      return thread[2];
-    case Special::ntid_x:
-      return block[0];
-    case Special::ntid_y:
-      return block[1];
-    case Special::ntid_z:
-      return block[2];
-    case Special::ctaid_x:
-      return position_[0];
-    case Special::ctaid_y:
-      return position_[1];
-    case Special::ctaid_z:
-      return position_[2];
-    case Special::nctaid_x:
-      return grid[0];
-    case Special::nctaid_y:
-      return grid[1];
-    case Special::nctaid_z:
-      return grid[2];
-    case Special::laneid:
-      return lane;
-    case Special::warpid:
-      return warp;
-    case Special::nwarpid:
-      return static_cast<uint32_t>(warps_.size());
-    case Special::smid:
-      return static_cast<uint32_t>(number_ % std::max(1, request().sm_count));
-    case Special::nsmid:
-      return request().sm_count;
-    case Special::gridid:
-      return 1;
-    case Special::lanemask_eq:
-      return 1u << lane;
-    case Special::lanemask_lt:
-      return (1u << lane) - 1;
-    case Special::lanemask_le:
-      return (2u << lane) - 1;
-    case Special::lanemask_gt:
-      return ~((2u << lane) - 1);
-    case Special::lanemask_ge:
-      return ~((1u << lane) - 1);
-    case Special::dynamic_smem_size:
-      return request().dynamic_smem;
-    case Special::total_smem_size:
-      return static_cast<uint32_t>(shared_bytes_);
-    case Special::variable:
-      break;
-  }
-  return 0;
+  cluster_.warp_ended();
+  cluster_.progress();
+  if (live_warps_ > 0) return;
+  const std::string complaint = mbarriers_.complaint_at_end();
+  if (!complaint.empty()) warp.fail(FaultKind::mbarrier_misuse, 0, complaint);
 }
 
 std::array<uint32_t, 3> Block::thread_position(int warp, int lane) const {
   return unflatten(warp * kWarpLanes + lane, request().block);
 }
 
-Fault Block::located(const Violation& violation, const Warp& warp) const {
+Fault Block::located(const Violation& violation) const {
+  const Warp& warp = warps_[running_];
   const auto thread = thread_position(warp.index(), violation.lane);
   return {violation.kind,
           fmt::format("kernel {}, PTX line {}, block ({},{},{}) thread ({},{},{}): {}",

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A thread block: its warps, its shared memory with the shadow, its barriers. One host thread runs
-// it: each warp in turn until it blocks, ends or has used its time slice. A Block is built once and
-// then started for one CTA after the other.
+// A thread block: its warps, its shared memory with the shadow, its barriers and mbarriers, its
+// pool of registers. Its cluster (cluster.h) gives it turns, in which each warp runs until it
+// blocks, ends or has used its time slice. A Block is built once and then started for one CTA after
+// the other.
 #pragma once
 
 #include <array>
@@ -9,14 +10,20 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "runtime/emulator/machine.h"
+#include "runtime/emulator/mbarrier.h"
 #include "runtime/emulator/program.h"
 #include "runtime/emulator/shared_shadow.h"
 #include "runtime/emulator/warp.h"
+#include "runtime/emulator/warpgroup.h"
 
 namespace nvfp4::emulator {
+
+class Cluster;
 
 /// What all blocks of a launch share.
 struct Launch {
@@ -36,18 +43,53 @@ struct Launch {
 /// How the threads of a CTA that meet at a barrier combine a predicate.
 enum class BarrierReduction : uint8_t { none, popc, all, any };
 
+/// What a CTA does in the shared memory of a peer. A copy's end is seen at the peer's mbarrier.
+enum class PeerAccess : uint8_t { load, copy, other };
+
+/// The coordinates of the `number`-th place in a box.
+std::array<uint32_t, 3> unflatten(int64_t number, const std::array<unsigned, 3>& extent);
+/// Warps of a CTA.
+int warp_count(const LaunchRequest& request);
+
 class Block {
  public:
-  explicit Block(Launch& launch);
+  /// `rank` in the cluster.
+  Block(Launch& launch, Cluster& cluster, int rank);
 
-  void start(int64_t number);  ///< the CTA's linear number in the grid
+  // For the cluster.
+  void start(bool forget);  ///< `forget`: stamps of the order start again
+  void end_grid_wait();
+  bool run_turns();       ///< one turn of each warp; false when none could run
+  bool time_out_waits();  ///< false when no warp waits at an mbarrier
+  bool ended() const { return live_warps_ == 0; }
+  int live_warps() const { return live_warps_; }
+  bool any_warp_in(WarpState state) const;
+  void complete_cluster_barrier();
+  std::string describe_waits(bool first, bool names_rank);
+  int first_waiting_lane() const;
+  Fault located(const Violation& violation) const;
+  void flush_counters();
 
-  /// Runs until the CTA ends or, unless `past_grid_wait`, until every warp waits for the grid
-  /// before it. True when it ended. A fault goes to the launch and counts as an end.
-  bool run(bool past_grid_wait);
+  /// A peer's access to this CTA's shared memory.
+  struct Visit {
+    Access by;
+    int line;
+    bool is_load;
+  };
+  void note_visit(const Visit& visit);
+  /// A visit that no warp of this CTA knows of.
+  std::optional<Visit> unordered_visit() const;
 
   // For instructions.
   Launch& launch() { return launch_; }
+  Cluster& cluster() { return cluster_; }
+  Mbarriers& mbarriers() { return mbarriers_; }
+  Warpgroup& warpgroup(const Warp& warp) { return warpgroups_[warp.index() / 4]; }
+  Warp& warp(int index) { return warps_[index]; }
+  int wgmma_agent(const Warp& warp) const;   ///< of the warp's warpgroup (happens_before.h)
+  void blame(int warp) { running_ = warp; }  ///< for a fault found on behalf of this warp
+  int rank() const { return rank_; }
+  int warps() const { return static_cast<int>(warps_.size()); }
   const LaunchRequest& request() const { return *launch_.request; }
   SharedShadow& shadow() { return shadow_; }
   std::byte* shared() { return shared_.data(); }
@@ -78,7 +120,11 @@ class Block {
     Slot destination = kNoSlot;
   };
   void arrive(Warp& warp, const Arrival& arrival);
-  void warp_ended(const Warp& warp);
+  void warp_ended(Warp& warp);
+
+  /// setmaxnreg: gives registers of a warp back to the pool, or takes more; false: not now.
+  void release_registers(Warp& warp, int count);
+  bool take_registers(Warp& warp, int count);
 
  private:
   static constexpr int kBarriers = 16;
@@ -90,18 +136,16 @@ class Block {
     uint32_t true_count = 0;
     uint32_t all_count = 0;
     std::vector<std::pair<int, Slot>> waiting;  // warps, and where each wants the reduction
-    SharedShadow::Clock clock{};
+    HappensBefore::Knowledge knowledge;
   };
 
-  void run_warps();
-  bool run_round();
   void try_complete(Barrier& barrier);
-  [[noreturn]] void report_deadlock();
-  Fault located(const Violation& violation, const Warp& warp) const;
+  void check_limit(Warp& warp);
   std::array<uint32_t, 3> thread_position(int warp, int lane) const;
-  void flush_counters();
 
   Launch& launch_;
+  Cluster& cluster_;
+  int rank_;
   const Function& function_;
   int threads_;
   int live_warps_ = 0;
@@ -111,6 +155,10 @@ class Block {
   std::vector<std::byte> local_;
   SharedShadow shadow_;
   std::array<Barrier, kBarriers> barriers_;
+  Mbarriers mbarriers_;
+  std::vector<Warpgroup> warpgroups_;
+  int free_registers_ = 0;
+  std::vector<Visit> visits_;  // the last of each lane of a peer and kind
   std::vector<Warp> warps_;
   std::vector<int> order_;  // in which the warps take their turns
   int running_ = 0;         // the warp whose turn it is

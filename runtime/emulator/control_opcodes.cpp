@@ -6,7 +6,7 @@
 
 #include <atomic>
 
-#include "runtime/emulator/block.h"
+#include "runtime/emulator/cluster.h"
 #include "runtime/emulator/member_mask.h"
 #include "runtime/emulator/opcode_table.h"
 
@@ -73,7 +73,7 @@ void barrier_reduction(Warp& warp, const Instruction& instruction) {
 
 void warp_barrier(Warp& warp, const Instruction& instruction) {
   check_members(warp, instruction.operand[0]);
-  warp.block().shadow().sync_warp(warp.index());
+  warp.block().cluster().order().sync_warp(warp.agent());
 }
 
 void wait_for_grid(Warp& warp, const Instruction&) {
@@ -92,7 +92,7 @@ void add_control_opcodes(OpcodeTable& table) {
   table.add("nanosleep.u32", {"=w", &no_operation, 0});
   table.add("membar.cta membar.gl membar.sys", {"=", &fence, 0});
   for (const char* kind : {"sc", "acq_rel", "acquire", "release"}) {
-    for (const char* scope : {"cta", "gpu", "sys"})
+    for (const char* scope : {"cta", "cluster", "gpu", "sys"})
       table.add(fmt::format("fence.{}.{}", kind, scope), {"=", &fence, 0});
   }
   table.add("griddepcontrol.launch_dependents", {"=", &no_operation, 0});

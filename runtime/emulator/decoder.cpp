@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "runtime/emulator/bulk_copies.h"
 #include "runtime/emulator/control_flow.h"
 #include "runtime/emulator/control_opcodes.h"
 #include "runtime/emulator/memory_decoder.h"
@@ -16,9 +17,23 @@
 #include "runtime/emulator/opcode_table.h"
 #include "runtime/emulator/operand_binder.h"
 #include "runtime/emulator/register_allocation.h"
+#include "runtime/emulator/wgmma_decoder.h"
 
 namespace nvfp4::emulator {
 namespace {
+
+// Registers a thread of a launch. A kernel that moves registers between its warps (setmaxnreg) is
+// compiled to all that its launch bounds allow: 64 Ki an SM, at most 255 a thread, in eights.
+int launch_registers(const Kernel& kernel) {
+  constexpr int kPerSm = 65536;
+  int bound = 255;
+  if (kernel.max_registers > 0) {
+    bound = kernel.max_registers;
+  } else if (kernel.bounds_threads) {
+    bound = kPerSm / std::max(1, kernel.max_threads * kernel.min_ctas);
+  }
+  return std::min(bound, 255) / 8 * 8;
+}
 
 class KernelDecoder {
  public:
@@ -29,6 +44,8 @@ class KernelDecoder {
   Function decode() {
     function_.info.name = kernel_.name;
     function_.info.max_threads = kernel_.max_threads;
+    function_.info.cluster = kernel_.cluster;
+    function_.info.registers = launch_registers(kernel_);
     std::vector<int> first;  // instruction of each statement
     for (const Statement& statement : kernel_.statements) {
       first.push_back(static_cast<int>(function_.code.size()));
@@ -83,7 +100,9 @@ void KernelDecoder::decode(const Statement& statement) {
   } else if (const OpcodeEntry* entry = opcode_table().find(statement.opcode)) {
     decode_table_entry(statement, *entry, instruction);
     if (statement.opcode == "griddepcontrol.wait") function_.info.waits_for_grid = true;
-  } else if (!decode_memory(statement, binder_, function_, instruction)) {
+  } else if (!decode_wgmma(statement, binder_, function_, instruction) &&
+             !decode_bulk_copy(statement, binder_, function_, instruction) &&
+             !decode_memory(statement, binder_, function_, instruction)) {
     throw PtxError(statement.line, fmt::format("unknown instruction '{}'", statement.opcode));
   }
   function_.code.push_back(instruction);

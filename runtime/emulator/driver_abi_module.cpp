@@ -163,6 +163,12 @@ CUresult read_attributes(const CUlaunchConfig& config, const Device& part, Kerne
   for (unsigned i = 0; i < config.numAttrs; ++i) {
     const CUlaunchAttribute& attribute = config.attrs[i];
     if (attribute.id == CU_LAUNCH_ATTRIBUTE_IGNORE) continue;
+    if (attribute.id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION) {
+      const auto& size = attribute.value.clusterDim;
+      launch.request.cluster = {size.x, size.y, size.z};
+      if (part.arch.major < 9) return CUDA_ERROR_NOT_SUPPORTED;
+      continue;
+    }
     if (attribute.id != CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION) {
       return CUDA_ERROR_NOT_SUPPORTED;
     }
@@ -170,6 +176,18 @@ CUresult read_attributes(const CUlaunchConfig& config, const Device& part, Kerne
     if (launch.programmatic && part.arch.major < 9) return CUDA_ERROR_NOT_SUPPORTED;
   }
   return CUDA_SUCCESS;
+}
+
+CUresult check_cluster(const LaunchRequest& request, const EntryInfo& entry) {
+  constexpr uint64_t kPortableCtas = 8;
+  uint64_t ctas = 1;
+  for (int d = 0; d < 3; ++d) {
+    const unsigned extent = request.cluster[d];
+    if (extent == 0 || request.grid[d] % extent != 0) return CUDA_ERROR_INVALID_CLUSTER_SIZE;
+    if (entry.cluster[0] != 0 && entry.cluster[d] != extent) return CUDA_ERROR_INVALID_CLUSTER_SIZE;
+    ctas *= extent;
+  }
+  return ctas > kPortableCtas ? CUDA_ERROR_INVALID_CLUSTER_SIZE : CUDA_SUCCESS;
 }
 
 CUresult launch(Context& context, const CUlaunchConfig& config, const FunctionState& function,
@@ -195,7 +213,9 @@ CUresult launch(Context& context, const CUlaunchConfig& config, const FunctionSt
   const int64_t smem = int64_t{config.sharedMemBytes} + function.entry->static_smem_bytes;
   request.resident_ctas =
       part.sm_count * std::max(1, context.device->resident_ctas(static_cast<int>(threads), smem));
-  const CUresult refused = read_attributes(config, part, kernel);
+  if (function.entry->cluster[0] != 0) request.cluster = function.entry->cluster;
+  CUresult refused = read_attributes(config, part, kernel);
+  if (refused == CUDA_SUCCESS) refused = check_cluster(request, *function.entry);
   return refused != CUDA_SUCCESS ? refused : submit(context, config.hStream, std::move(kernel));
 }
 
@@ -274,6 +294,27 @@ CUresult CUDAAPI cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunc
     if (!found) return CUDA_ERROR_INVALID_HANDLE;
     const int64_t smem = static_cast<int64_t>(dynamic_smem) + found->entry->static_smem_bytes;
     *blocks = context.device->resident_ctas(block_size, smem);
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult CUDAAPI cuOccupancyMaxActiveClusters(int* clusters, CUfunction function,
+                                              const CUlaunchConfig* config) {
+  if (!clusters || !config) return CUDA_ERROR_INVALID_VALUE;
+  return call(Call::context, CaptureRule::allowed, [&](Context& context) {
+    const FunctionState* found = state().functions.find(function);
+    if (!found) return CUDA_ERROR_INVALID_HANDLE;
+    const Device& part = context.device->part();
+    KernelLaunch launch;
+    launch.request.grid = {config->gridDimX, config->gridDimY, config->gridDimZ};
+    CUresult refused = read_attributes(*config, part, launch);
+    if (refused == CUDA_SUCCESS) refused = check_cluster(launch.request, *found->entry);
+    if (refused != CUDA_SUCCESS) return refused;
+    const auto& size = launch.request.cluster;
+    const unsigned threads = config->blockDimX * config->blockDimY * config->blockDimZ;
+    const int64_t smem = int64_t{config->sharedMemBytes} + found->entry->static_smem_bytes;
+    *clusters = part.sm_count * context.device->resident_ctas(static_cast<int>(threads), smem) /
+                static_cast<int>(size[0] * size[1] * size[2]);
     return CUDA_SUCCESS;
   });
 }

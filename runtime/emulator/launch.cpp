@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A launch: checks its limits, spreads the CTAs over host threads, and gathers counts and the
-// fault. Each thread keeps one Block and takes CTAs from a common list, whose order the seed
-// decides.
+// A launch: checks its limits, spreads the clusters over host threads, and gathers counts and the
+// fault. Each thread keeps one Cluster and takes clusters from a common list, whose order the seed
+// decides. Without clusters each CTA is one of its own.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <numeric>
 #include <thread>
 
-#include "runtime/emulator/block.h"
+#include "runtime/emulator/cluster.h"
 #include "runtime/emulator/decoder.h"
 #include "runtime/emulator/machine.h"
 #include "runtime/emulator/program.h"
@@ -35,6 +35,8 @@ const std::vector<ModuleVariable>& Program::variables() const { return module_->
 
 namespace {
 
+constexpr uint64_t kMaxClusterCtas = 8;  // portable cluster size
+
 std::optional<std::string> refusal(const LaunchRequest& request, const Function* function) {
   if (function == nullptr) return "the module has no such kernel";
   uint64_t threads = 1;
@@ -48,6 +50,18 @@ std::optional<std::string> refusal(const LaunchRequest& request, const Function*
   if (threads > most) return fmt::format("{} threads a block exceed {}", threads, most);
   if (blocks > (uint64_t{1} << 40))
     return fmt::format("{} blocks exceed {}", blocks, uint64_t{1} << 40);
+  const auto& cluster = request.cluster;
+  for (int d = 0; d < 3; ++d) {
+    if (cluster[d] == 0 || request.grid[d] % cluster[d] != 0) {
+      return fmt::format("a grid of {} CTAs does not divide into clusters of {}", request.grid[d],
+                         cluster[d]);
+    }
+    if (function->info.cluster[0] != 0 && function->info.cluster[d] != cluster[d])
+      return "the cluster is not the one that the kernel requires";
+  }
+  const uint64_t ctas = uint64_t{cluster[0]} * cluster[1] * cluster[2];
+  if (ctas > kMaxClusterCtas)
+    return fmt::format("{} CTAs of a cluster exceed {}", ctas, kMaxClusterCtas);
   const int64_t shared = int64_t{request.dynamic_smem} + function->info.static_smem_bytes;
   if (shared > request.smem_limit)
     return fmt::format("shared memory {} exceeds {}", shared, request.smem_limit);
@@ -81,9 +95,11 @@ class GridLaunch final : public PausedLaunch {
           {FaultKind::invalid_launch, fmt::format("kernel {}: {}", request_.entry, *reason)});
       return;
     }
-    blocks_ = int64_t{request_.grid[0]} * request_.grid[1] * request_.grid[2];
-    if (request_.seed != 0 && blocks_ <= kMaxShuffled) {
-      order_.resize(blocks_);
+    const auto& cluster = request_.cluster;
+    cluster_ctas_ = int64_t{cluster[0]} * cluster[1] * cluster[2];
+    clusters_ = int64_t{request_.grid[0]} * request_.grid[1] * request_.grid[2] / cluster_ctas_;
+    if (request_.seed != 0 && clusters_ <= kMaxShuffled) {
+      order_.resize(clusters_);
       std::iota(order_.begin(), order_.end(), 0);
       shuffle(order_, request_.seed);
     }
@@ -91,12 +107,12 @@ class GridLaunch final : public PausedLaunch {
 
   void run_first_wave() {
     if (launch_.stop || !launch_.function->info.waits_for_grid) return;
-    const int64_t wave =
-        std::min({blocks_, kMaxResident, std::max<int64_t>(1, request_.resident_ctas)});
+    const int64_t ctas = std::min<int64_t>(kMaxResident, request_.resident_ctas);
+    const int64_t wave = std::min(clusters_, std::max<int64_t>(1, ctas / cluster_ctas_));
     resident_.resize(wave);
     for_each_index(wave, [this](int64_t i) {
-      resident_[i] = std::make_unique<Block>(launch_);
-      resident_[i]->start(block_number(i));
+      resident_[i] = std::make_unique<Cluster>(launch_);
+      resident_[i]->start(cluster_number(i));
       if (resident_[i]->run(false)) resident_[i].reset();
     });
     started_ = wave;
@@ -116,7 +132,7 @@ class GridLaunch final : public PausedLaunch {
   // A paused CTA keeps its memory and shadow, about a megabyte; this many already run every path.
   static constexpr int64_t kMaxResident = 64;
 
-  int64_t block_number(int64_t turn) const { return order_.empty() ? turn : order_[turn]; }
+  int64_t cluster_number(int64_t turn) const { return order_.empty() ? turn : order_[turn]; }
 
   int host_threads(int64_t work) const {
     const int wanted = request_.threads > 0 ? request_.threads
@@ -154,24 +170,25 @@ class GridLaunch final : public PausedLaunch {
   }
 
   void run_rest() {
-    if (launch_.stop || started_ == blocks_) return;
+    if (launch_.stop || started_ == clusters_) return;
     std::atomic<int64_t> next{started_};
-    on_threads(host_threads(blocks_ - started_), [&] {
-      Block block(launch_);
-      for (int64_t i = next++; i < blocks_ && !launch_.stop; i = next++) {
-        block.start(block_number(i));
-        block.run(true);
+    on_threads(host_threads(clusters_ - started_), [&] {
+      Cluster cluster(launch_);
+      for (int64_t i = next++; i < clusters_ && !launch_.stop; i = next++) {
+        cluster.start(cluster_number(i));
+        cluster.run(true);
       }
     });
-    started_ = blocks_;
+    started_ = clusters_;
   }
 
   LaunchRequest request_;
   Launch launch_;
-  int64_t blocks_ = 0;
+  int64_t cluster_ctas_ = 1;
+  int64_t clusters_ = 0;
   int64_t started_ = 0;
   std::vector<int64_t> order_;  // empty: ascending
-  std::vector<std::unique_ptr<Block>> resident_;
+  std::vector<std::unique_ptr<Cluster>> resident_;
 };
 
 }  // namespace

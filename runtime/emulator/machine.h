@@ -30,10 +30,12 @@ struct PtxError : std::runtime_error {
 /// What a launch must know of one kernel before it runs.
 struct EntryInfo {
   std::string name;
-  int param_bytes = 0;          ///< size of the parameter buffer
-  int static_smem_bytes = 0;    ///< .shared variables with a size
-  int max_threads = 1024;       ///< product of .maxntid / .reqntid, else 1024
-  bool waits_for_grid = false;  ///< contains griddepcontrol.wait
+  int param_bytes = 0;                ///< size of the parameter buffer
+  int static_smem_bytes = 0;          ///< .shared variables with a size
+  int max_threads = 1024;             ///< product of .maxntid / .reqntid, else 1024
+  bool waits_for_grid = false;        ///< contains griddepcontrol.wait
+  int registers = 0;                  ///< a thread's at launch, as far as its directives say
+  std::array<unsigned, 3> cluster{};  ///< .reqnctapercluster; zeros: any
 };
 
 /// A .global or .const variable of the module.
@@ -115,7 +117,8 @@ struct LaunchRequest {
   std::string entry;
   std::array<unsigned, 3> grid{1, 1, 1};
   std::array<unsigned, 3> block{1, 1, 1};
-  unsigned dynamic_smem = 0;          ///< bytes
+  std::array<unsigned, 3> cluster{1, 1, 1};  ///< in CTAs; divides the grid
+  unsigned dynamic_smem = 0;                 ///< bytes
   std::vector<std::byte> params;      ///< the parameter buffer, at least EntryInfo::param_bytes
   std::vector<uint64_t> variables;    ///< from materialise_variables; empty when there are none
   int smem_limit = 232448;            ///< bytes a CTA may use, static and dynamic
@@ -139,6 +142,11 @@ enum class FaultKind {
   invalid_launch,
   write_before_grid_wait,  ///< PDL: a global write before griddepcontrol.wait
   missing_grid_wait,  ///< PDL: a thread ends without griddepcontrol.wait in a kernel that has it
+  mbarrier_misuse,
+  missing_proxy_fence,  ///< generic access, then one of the async proxy, no fence.proxy.async
+  wgmma_misuse,
+  peer_ended,     ///< access to the shared memory of a CTA that has ended, or may have
+  register_pool,  ///< setmaxnreg
 };
 
 /// "kernel nvfp4_gemm, PTX line 812, block (3,0,0) thread (65,0,0): reads 4 bytes at shared+0x1200

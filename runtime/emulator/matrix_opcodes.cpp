@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// ldmatrix and mma.sync. The order of an mma's sum, which the hardware leaves open, is here: start
-// with the accumulator, add the products in ascending k, each step rounded to nearest even in FP32
-// (products of two 16-bit numbers are exact). Data whose sums are exact give the same bits in any
-// order.
+// ldmatrix, stmatrix and mma.sync. The order of an mma's sum, which the hardware leaves open, is
+// here: start with the accumulator, add the products in ascending k, each step rounded to nearest
+// even in FP32 (products of two 16-bit numbers are exact). Data whose sums are exact give the same
+// bits in any order.
 #include <fmt/format.h>
 
 #include <bit>
@@ -32,9 +32,10 @@ void load_matrix(Warp& warp, const Instruction& instruction) {
   Block& block = warp.block();
   const LaneAddresses address = lane_addresses(warp, instruction, kCount, instruction.immediate);
   uint16_t element[kCount][8][8];
+  SharedShadow::Reader reader(block.shadow(), warp.agent());
   for (int row = 0; row < kCount * 8; ++row) {
     const size_t offset = shared_offset(warp, row, address[row], kRowBytes, "reads");
-    block.shadow().read(warp.index(), SharedShadow::kWholeWarp, offset, kRowBytes);
+    reader.read(SharedShadow::kWholeWarp, offset, kRowBytes);
     std::memcpy(element[row / 8][row % 8], block.shared() + offset, kRowBytes);
   }
   for (int m = 0; m < kCount; ++m) {
@@ -47,6 +48,34 @@ void load_matrix(Warp& warp, const Instruction& instruction) {
           kTransposed ? element[m][minor + 1][major] : element[m][major][minor + 1];
       d[lane] = high << 16 | low;
     }
+  }
+}
+
+// The reverse: element pairs come from where load_matrix puts them.
+template <int kCount, bool kTransposed>
+void store_matrix(Warp& warp, const Instruction& instruction) {
+  constexpr size_t kRowBytes = 16;
+  require_whole_warp(warp);
+  Block& block = warp.block();
+  const LaneAddresses address = lane_addresses(warp, instruction, 0, instruction.immediate);
+  uint16_t element[kCount][8][8];
+  for (int m = 0; m < kCount; ++m) {
+    const uint32_t* s = warp.cells<uint32_t>(instruction.operand[1 + m]);
+    for (int lane = 0; lane < kWarpLanes; ++lane) {
+      const int major = lane / 4;
+      const int minor = lane % 4 * 2;
+      (kTransposed ? element[m][minor][major] : element[m][major][minor]) =
+          static_cast<uint16_t>(s[lane]);
+      (kTransposed ? element[m][minor + 1][major] : element[m][major][minor + 1]) =
+          static_cast<uint16_t>(s[lane] >> 16);
+    }
+  }
+  for (int row = 0; row < kCount * 8; ++row) {
+    const size_t offset = shared_offset(warp, row, address[row], kRowBytes, "writes");
+    const std::byte* from = reinterpret_cast<const std::byte*>(element[row / 8][row % 8]);
+    const bool same = std::memcmp(block.shared() + offset, from, kRowBytes) == 0;
+    block.shadow().write(warp.agent(), SharedShadow::kWholeWarp, offset, kRowBytes, same);
+    std::memcpy(block.shared() + offset, from, kRowBytes);
   }
 }
 
@@ -132,22 +161,27 @@ void multiply_matrices(Warp& warp, const Instruction& instruction) {
 }
 
 template <int kCount>
-void add_load(OpcodeTable& table) {
+void add_load_and_store(OpcodeTable& table) {
   const std::string operands = std::string(kCount, 'w') + "=a";
   for (const char* space : {"shared", "shared::cta"}) {
     table.add(fmt::format("ldmatrix.sync.aligned.m8n8.x{}.{}.b16", kCount, space),
               {operands, &load_matrix<kCount, false>, 0});
     table.add(fmt::format("ldmatrix.sync.aligned.m8n8.x{}.trans.{}.b16", kCount, space),
               {operands, &load_matrix<kCount, true>, 0});
+    const std::string sources = "=a" + std::string(kCount, 'w');
+    table.add(fmt::format("stmatrix.sync.aligned.m8n8.x{}.{}.b16", kCount, space),
+              {sources, &store_matrix<kCount, false>, 0});
+    table.add(fmt::format("stmatrix.sync.aligned.m8n8.x{}.trans.{}.b16", kCount, space),
+              {sources, &store_matrix<kCount, true>, 0});
   }
 }
 
 }  // namespace
 
 void add_matrix_opcodes(OpcodeTable& table) {
-  add_load<1>(table);
-  add_load<2>(table);
-  add_load<4>(table);
+  add_load_and_store<1>(table);
+  add_load_and_store<2>(table);
+  add_load_and_store<4>(table);
   table.add("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
             {"wwww=wwwwwwwwww", &multiply_matrices<Bf16, 16>, 0});
   table.add("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32",

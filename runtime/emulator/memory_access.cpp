@@ -7,7 +7,7 @@
 
 #include <cstring>
 
-#include "runtime/emulator/block.h"
+#include "runtime/emulator/cluster.h"
 
 namespace nvfp4::emulator {
 namespace {
@@ -84,7 +84,7 @@ std::byte* small_space_pointer(Warp& warp, int lane, uint64_t address, size_t by
 Space generic_space(uint64_t& address) {
   const uint64_t window = address & (uint64_t{15} << kWindowShift);
   address &= ~window;
-  if (window == kSharedWindow) return Space::shared;
+  if (window == kSharedWindow) return Space::cluster;
   if (window == kLocalWindow) return Space::local;
   if (window == kParameterWindow) return Space::parameter;
   address |= window;
@@ -99,8 +99,14 @@ std::byte* read_pointer(Warp& warp, int lane, Space space, uint64_t address, siz
       return global_pointer(warp, lane, address, bytes, true, false);
     case Space::shared: {
       const size_t offset = shared_offset(warp, lane, address, bytes, "reads");
-      block.shadow().read(warp.index(), lane, offset, bytes);
+      SharedShadow::Reader(block.shadow(), warp.agent()).read(lane, offset, bytes);
       return block.shared() + offset;
+    }
+    case Space::cluster: {
+      const SharedPlace place =
+          cluster_place(warp, lane, address, bytes, "reads", PeerAccess::load);
+      SharedShadow::Reader(place.block->shadow(), warp.agent()).read(lane, place.offset, bytes);
+      return place.block->shared() + place.offset;
     }
     case Space::local:
       return small_space_pointer(warp, lane, address, bytes, block.local(warp.index(), lane),
@@ -124,11 +130,16 @@ std::byte* write_pointer(Warp& warp, int lane, Space space, uint64_t address, si
   switch (space) {
     case Space::global:
       return global_pointer(warp, lane, address, bytes, false, true);
-    case Space::shared: {
-      const size_t offset = shared_offset(warp, lane, address, bytes, "writes");
-      const bool same = std::memcmp(block.shared() + offset, value, bytes) == 0;
-      block.shadow().write(warp.index(), lane, offset, bytes, same);
-      return block.shared() + offset;
+    case Space::shared:
+    case Space::cluster: {
+      const SharedPlace place =
+          space == Space::cluster
+              ? cluster_place(warp, lane, address, bytes, "writes", PeerAccess::other)
+              : SharedPlace{&block, shared_offset(warp, lane, address, bytes, "writes")};
+      std::byte* to = place.block->shared() + place.offset;
+      const bool same = std::memcmp(to, value, bytes) == 0;
+      place.block->shadow().write(warp.agent(), lane, place.offset, bytes, same);
+      return to;
     }
     case Space::local:
       return small_space_pointer(warp, lane, address, bytes, block.local(warp.index(), lane),
@@ -150,12 +161,24 @@ void load(Warp& warp, const Instruction& instruction) {
   std::array<Cell*, kCount> destination;
   for (int e = 0; e < kCount; ++e)
     destination[e] = reinterpret_cast<Cell*>(warp.cells<Cell>(instruction.operand[e]));
-  for_each_lane(warp.mask(), [&](int lane) {
-    const std::byte* from = read_pointer(warp, lane, space, address[lane], sizeof(T) * kCount);
+  const auto take = [&](int lane, const std::byte* from) {
     for (int e = 0; e < kCount; ++e) {
       const T value = __atomic_load_n(reinterpret_cast<const T*>(from) + e, __ATOMIC_RELAXED);
       destination[e][lane] = static_cast<Cell>(value);
     }
+  };
+  constexpr size_t kBytes = sizeof(T) * kCount;
+  if (space != Space::shared) {
+    return for_each_lane(warp.mask(), [&](int lane) {
+      take(lane, read_pointer(warp, lane, space, address[lane], kBytes));
+    });
+  }
+  Block& block = warp.block();
+  SharedShadow::Reader reader(block.shadow(), warp.agent());
+  for_each_lane(warp.mask(), [&](int lane) {
+    const size_t offset = shared_offset(warp, lane, address[lane], kBytes, "reads");
+    reader.read(lane, offset, kBytes);
+    take(lane, block.shared() + offset);
   });
 }
 
@@ -235,6 +258,35 @@ size_t shared_offset(Warp& warp, int lane, uint64_t address, size_t bytes, const
     refuse_bounds(warp, lane, verb, bytes, "shared", address, size);
   if ((address & (bytes - 1)) != 0) refuse_alignment(warp, lane, verb, bytes, address);
   return address;
+}
+
+SharedPlace cluster_place(Warp& warp, int lane, uint64_t address, size_t bytes, const char* verb,
+                          PeerAccess access) {
+  const uint64_t rank = address >> kRankShift;
+  if (rank == 0) return {&warp.block(), shared_offset(warp, lane, address, bytes, verb)};
+  Block& peer = warp.block().cluster().peer(warp, lane, static_cast<uint32_t>(rank - 1), access);
+  return {&peer, shared_offset(warp, lane, address & kRankOffset, bytes, verb)};
+}
+
+uint64_t shared_address(Warp& warp, int lane, uint64_t generic) {
+  if (generic_space(generic) != Space::cluster) {
+    warp.fail(FaultKind::illegal_address, lane,
+              fmt::format("address {:#x} is not one of shared memory", generic));
+  }
+  return generic;
+}
+
+const std::byte* generic_pointer(Warp& warp, int lane, uint64_t address, size_t bytes) {
+  return read_pointer(warp, lane, Space::generic, address, bytes);
+}
+
+std::byte* global_range(Warp& warp, int lane, uint64_t address, size_t bytes, size_t step,
+                        bool write) {
+  if (bytes == 0) return nullptr;
+  std::byte* const data = global_pointer(warp, lane, address, step, !write, write);
+  for (size_t at = step; at < bytes; at += step)
+    global_pointer(warp, lane, address + at, step, !write, write);
+  return data;
 }
 
 std::byte* global_pointer(Warp& warp, int lane, uint64_t address, size_t bytes, bool read,

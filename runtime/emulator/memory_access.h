@@ -12,7 +12,7 @@
 
 namespace nvfp4::emulator {
 
-enum class Space : uint8_t { global, shared, local, parameter, generic };
+enum class Space : uint8_t { global, shared, cluster, local, parameter, generic };
 
 /// Generic addresses say in their top four bits which space they lie in; global ones are as they
 /// are.
@@ -20,6 +20,13 @@ constexpr int kWindowShift = 60;
 constexpr uint64_t kSharedWindow = uint64_t{1} << kWindowShift;
 constexpr uint64_t kLocalWindow = uint64_t{2} << kWindowShift;
 constexpr uint64_t kParameterWindow = uint64_t{3} << kWindowShift;
+
+/// An address of shared::cluster is an offset in the executing CTA's shared memory or, as mapa
+/// makes it, rank + 1 of the CTA above kRankShift and the offset there below.
+constexpr int kRankShift = 24;
+constexpr uint64_t kRankOffset = (uint64_t{1} << kRankShift) - 1;
+
+enum class PeerAccess : uint8_t;
 
 using LaneAddresses = std::array<uint64_t, 32>;
 
@@ -31,10 +38,28 @@ LaneAddresses lane_addresses(Warp& warp, const Instruction& instruction, int ope
 /// Whether it may be accessed now is the shadow's matter.
 size_t shared_offset(Warp& warp, int lane, uint64_t address, size_t bytes, const char* verb);
 
+/// A place in the shared memory of the executing CTA or a peer.
+struct SharedPlace {
+  Block* block;
+  size_t offset;
+};
+/// Where [address, address + bytes) of shared::cluster lies; a fault unless it is inside, aligned
+/// and the CTA still runs.
+SharedPlace cluster_place(Warp& warp, int lane, uint64_t address, size_t bytes, const char* verb,
+                          PeerAccess access);
+/// Without the window of a generic address; a fault if it is not one of shared memory.
+uint64_t shared_address(Warp& warp, int lane, uint64_t generic);
+
 /// Host memory behind a global address; a fault unless it is inside one allocation, aligned and,
 /// when `read`, initialised. `write` marks it initialised.
 std::byte* global_pointer(Warp& warp, int lane, uint64_t address, size_t bytes, bool read,
                           bool write);
+
+/// The same for a range of any length, whose ends are multiples of `step`.
+std::byte* global_range(Warp& warp, int lane, uint64_t address, size_t bytes, size_t step,
+                        bool write);
+/// Where the lane reads `bytes` at a generic address.
+const std::byte* generic_pointer(Warp& warp, int lane, uint64_t address, size_t bytes);
 
 /// Functions for one form of ld or st, which differ in what they move.
 struct MemoryForm {

@@ -67,6 +67,7 @@ std::optional<ElementType> element_type(std::string_view type) {
 Space take_space(Mnemonic& mnemonic) {
   if (mnemonic.take("global") || mnemonic.take("const")) return Space::global;
   if (mnemonic.take("shared") || mnemonic.take("shared::cta")) return Space::shared;
+  if (mnemonic.take("shared::cluster")) return Space::cluster;
   if (mnemonic.take("local")) return Space::local;
   if (mnemonic.take("param") || mnemonic.take("param::entry")) return Space::parameter;
   return Space::generic;
@@ -116,7 +117,7 @@ class MemoryDecoder {
   }
 
   void touches(Space space, size_t bytes) {
-    if (space == Space::shared || space == Space::generic) {
+    if (space == Space::shared || space == Space::cluster || space == Space::generic) {
       function_.shared_cell = std::min(function_.shared_cell, bytes);
     }
   }
@@ -196,8 +197,7 @@ void MemoryDecoder::atomic(bool returns) {
   mnemonic_.take_one_of(kOrders);
   mnemonic_.take_one_of(kScopes);
   const Space space = take_space(mnemonic_);
-  if (space != Space::global && space != Space::shared && space != Space::generic)
-    unknown(statement_);
+  if (space == Space::local || space == Space::parameter) unknown(statement_);
   const std::string_view operation = mnemonic_.take_any();
   const bool policy = take_hints(mnemonic_);
   const std::string_view type_name = mnemonic_.take_any();

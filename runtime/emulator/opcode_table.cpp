@@ -34,6 +34,10 @@ const OpcodeTable& opcode_table() {
     add_matrix_opcodes(built);
     add_control_opcodes(built);
     add_async_copy_opcodes(built);
+    add_bulk_copy_opcodes(built);
+    add_mbarrier_opcodes(built);
+    add_cluster_opcodes(built);
+    add_wgmma_opcodes(built);
     return built;
   }();
   return table;

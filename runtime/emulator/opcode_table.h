@@ -90,5 +90,9 @@ void add_warp_opcodes(OpcodeTable& table);
 void add_matrix_opcodes(OpcodeTable& table);
 void add_control_opcodes(OpcodeTable& table);
 void add_async_copy_opcodes(OpcodeTable& table);
+void add_bulk_copy_opcodes(OpcodeTable& table);
+void add_mbarrier_opcodes(OpcodeTable& table);
+void add_cluster_opcodes(OpcodeTable& table);
+void add_wgmma_opcodes(OpcodeTable& table);
 
 }  // namespace nvfp4::emulator

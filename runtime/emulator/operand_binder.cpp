@@ -43,6 +43,21 @@ const std::map<std::string_view, Special>& special_registers() {
       {"%lanemask_ge", Special::lanemask_ge},
       {"%dynamic_smem_size", Special::dynamic_smem_size},
       {"%total_smem_size", Special::total_smem_size},
+      {"%cluster_ctaid.x", Special::cluster_ctaid_x},
+      {"%cluster_ctaid.y", Special::cluster_ctaid_y},
+      {"%cluster_ctaid.z", Special::cluster_ctaid_z},
+      {"%cluster_nctaid.x", Special::cluster_nctaid_x},
+      {"%cluster_nctaid.y", Special::cluster_nctaid_y},
+      {"%cluster_nctaid.z", Special::cluster_nctaid_z},
+      {"%clusterid.x", Special::clusterid_x},
+      {"%clusterid.y", Special::clusterid_y},
+      {"%clusterid.z", Special::clusterid_z},
+      {"%nclusterid.x", Special::nclusterid_x},
+      {"%nclusterid.y", Special::nclusterid_y},
+      {"%nclusterid.z", Special::nclusterid_z},
+      {"%cluster_ctarank", Special::cluster_ctarank},
+      {"%cluster_nctarank", Special::cluster_nctarank},
+      {"%is_explicit_cluster", Special::is_explicit_cluster},
   };
   return names;
 }
@@ -170,7 +185,7 @@ Slot OperandBinder::symbol(const Argument& argument, char kind, int line) {
   if (argument.name == "WARP_SZ") return constant(kWarpLanes, bits);
   if (const auto found = special_registers().find(argument.name);
       found != special_registers().end()) {
-    if (bits != 32)
+    if (bits != (found->second == Special::is_explicit_cluster ? 1 : 32))
       throw PtxError(line,
                      fmt::format("special register '{}' as a {}-bit operand", argument.name, bits));
     return preload(found->second, 0, 32);

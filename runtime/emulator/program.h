@@ -35,16 +35,19 @@ struct Instruction {
   Handler execute = nullptr;
   int64_t immediate = 0;   ///< offset of the first address operand
   int64_t immediate2 = 0;  ///< offset of the second one
+  int64_t immediate3 = 0;  ///< offset of the third one
   std::array<Slot, kMaxOperands> operand{};
   Slot guard = kNoSlot;  ///< a predicate
   int32_t line = 0;
   int32_t target = kNoTarget;  ///< of a branch
   int32_t reconverge =
-      kNoTarget;  ///< of a branch: where its paths meet again; kNoTarget: at the end
+      kNoTarget;      ///< of a branch: where its paths meet again; kNoTarget: at the end
+  int32_t list = -1;  ///< of Function::operand_lists: the accumulators of a wgmma
   uint8_t operands = 0;
   uint8_t destinations = 0;  ///< the first operands are written
   bool guard_negated = false;
-  uint8_t flags = 0;  ///< what the opcode says
+  uint8_t flags = 0;           ///< what the opcode says
+  bool touches_wgmma = false;  ///< an ordinary instruction with a register that a wgmma uses
 };
 
 /// Registers whose value is known when a warp starts.
@@ -74,7 +77,22 @@ enum class Special : uint8_t {
   lanemask_ge,
   dynamic_smem_size,
   total_smem_size,
-  variable,  ///< the address of a module variable
+  cluster_ctaid_x,
+  cluster_ctaid_y,
+  cluster_ctaid_z,
+  cluster_nctaid_x,
+  cluster_nctaid_y,
+  cluster_nctaid_z,
+  clusterid_x,
+  clusterid_y,
+  clusterid_z,
+  nclusterid_x,
+  nclusterid_y,
+  nclusterid_z,
+  cluster_ctarank,
+  cluster_nctarank,
+  is_explicit_cluster,  ///< a predicate
+  variable,             ///< the address of a module variable
 };
 
 struct Preload {
@@ -87,8 +105,10 @@ struct Function {
   EntryInfo info;
   std::vector<Instruction> code;
   std::vector<Preload> preloads;
-  std::vector<uint32_t> constants;  ///< the pool, each constant repeated for 32 lanes
+  std::vector<uint32_t> constants;               ///< the pool, each constant repeated for 32 lanes
+  std::vector<std::vector<Slot>> operand_lists;  ///< what no instruction has room for
   size_t register_bytes = 0;
+  size_t wgmma_bytes = 0;          ///< registers below this belong to wgmma operands, unshared
   size_t local_bytes = 0;          ///< a thread
   size_t dynamic_smem_offset = 0;  ///< where .extern .shared arrays start
   size_t shared_cell = 16;         ///< bytes of the smallest access to shared memory

@@ -134,9 +134,20 @@ void Parser::kernel() {
     const Token word = lexer_.expect_word("a kernel directive");
     if (word.text == ".maxntid" || word.text == ".reqntid") {
       kernel.max_threads = dimensions_product();
-    } else if (word.text == ".minnctapersm" || word.text == ".maxnreg" ||
-               word.text == ".maxnctapersm") {
+      kernel.bounds_threads = true;
+    } else if (word.text == ".minnctapersm") {
+      kernel.min_ctas = static_cast<int>(parse_number(lexer_.next()).bits);
+    } else if (word.text == ".maxnreg") {
+      kernel.max_registers = static_cast<int>(parse_number(lexer_.next()).bits);
+    } else if (word.text == ".reqnctapercluster") {
+      kernel.cluster = {1, 1, 1};
+      for (unsigned& extent : kernel.cluster) {
+        extent = static_cast<unsigned>(parse_number(lexer_.next()).bits);
+        if (!lexer_.take(",")) break;
+      }
+    } else if (word.text == ".maxnctapersm" || word.text == ".maxclusterrank") {
       lexer_.next();
+    } else if (word.text == ".explicitcluster") {
     } else if (word.text == ".pragma") {
       lexer_.next();
       lexer_.take(";");
@@ -280,6 +291,10 @@ Argument Parser::address() {
     address.offset = signed_integer();
   } else if (lexer_.peek().text == "-") {
     address.offset = signed_integer();
+  }
+  if (lexer_.take(",")) {  // coordinates in a tensor
+    Argument coordinates = primary();
+    for (Argument& part : coordinates.parts) address.parts.push_back(std::move(part));
   }
   lexer_.expect("]");
   return address;

@@ -4,6 +4,7 @@
 // source.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -27,7 +28,7 @@ struct Argument {
     integer,  ///< `bits`
     single,   ///< `bits` of a float (0f...)
     real,     ///< `bits` of a double (0d... or a decimal fraction)
-    address,  ///< [base + offset]: `parts[0]` is a register, symbol or integer
+    address,  ///< [base + offset]: `parts[0]` is a register, symbol or integer; then coordinates
     vector,   ///< {a, b, ...}: `parts`
     pair,     ///< d|p: `parts`
   };
@@ -65,6 +66,10 @@ struct Kernel {
   std::string_view name;
   int line = 0;
   int max_threads = 1024;
+  bool bounds_threads = false;        ///< max_threads is from a directive
+  int min_ctas = 1;                   ///< .minnctapersm
+  int max_registers = 0;              ///< .maxnreg; 0: as many as the launch bounds leave
+  std::array<unsigned, 3> cluster{};  ///< .reqnctapercluster
   std::vector<Variable> parameters;
   std::vector<Variable> variables;  ///< .shared and .local of its body
   std::vector<RegisterDeclaration> registers;

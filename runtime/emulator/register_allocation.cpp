@@ -4,6 +4,9 @@
 // One thread's liveness is enough although 32 lanes share the code: an instruction writes the lanes
 // that execute it, so a register that is dead on one side of a branch may hold something else there
 // while the lanes on the other side keep their own values.
+//
+// The registers of wgmma are an exception: they are in use beyond the instruction that names them,
+// so each has a slot of its own, at the start of the file, where accesses to them are told apart.
 #include "runtime/emulator/register_allocation.h"
 
 #include <algorithm>
@@ -37,6 +40,7 @@ class Liveness {
     for (const Preload& preload : function.preloads) number(preload.slot);
     for (const Instruction& i : function.code) {
       for (int k = 0; k < i.operands; ++k) number(i.operand[k]);
+      for (const Slot slot : list(i)) number(slot);
       number(i.guard);
     }
     solve();
@@ -47,6 +51,11 @@ class Liveness {
   const std::vector<Interval>& intervals() const { return intervals_; }
 
  private:
+  const std::vector<Slot>& list(const Instruction& i) const {
+    static const std::vector<Slot> none;
+    return i.list < 0 ? none : function_.operand_lists[i.list];
+  }
+
   void number(Slot slot) {
     if (is_register(slot)) numbers_.try_emplace(slot, static_cast<int>(numbers_.size()));
   }
@@ -60,6 +69,7 @@ class Liveness {
     for (int k = i.destinations; k < i.operands; ++k) {
       if (is_register(i.operand[k])) use(numbers_.at(i.operand[k]));
     }
+    for (const Slot slot : list(i)) use(numbers_.at(slot));
     if (is_register(i.guard)) use(numbers_.at(i.guard));
   }
 
@@ -121,6 +131,21 @@ class Liveness {
   std::vector<Interval> intervals_;
 };
 
+// All that a wgmma accumulates in or takes A from.
+std::vector<Slot> wgmma_registers(const Function& function) {
+  std::vector<Slot> slots;
+  for (const Instruction& i : function.code) {
+    if (i.list < 0) continue;
+    const std::vector<Slot>& sums = function.operand_lists[i.list];
+    slots.insert(slots.end(), sums.begin(), sums.end());
+    for (int k = 0; k < 4; ++k) {
+      if (is_register(i.operand[k]) && (i.operand[k] & kWideSlot) == 0)
+        slots.push_back(i.operand[k]);
+    }
+  }
+  return slots;
+}
+
 }  // namespace
 
 void allocate_registers(Function& function) {
@@ -133,13 +158,22 @@ void allocate_registers(Function& function) {
     return std::pair(interval(a).begin, a) < std::pair(interval(b).begin, b);
   });
 
+  std::vector<Slot> assigned(slots.size(), kNoSlot);
+  size_t bytes = 0;
+  for (const Slot slot : wgmma_registers(function)) {
+    Slot& own = assigned[number(slot)];
+    if (own != kNoSlot) continue;
+    own = static_cast<Slot>(bytes);
+    bytes += 4 * kWarpLanes;
+  }
+  function.wgmma_bytes = bytes;
+
   using Ending = std::pair<int, Slot>;  // (last position, new slot)
   std::priority_queue<Ending, std::vector<Ending>, std::greater<>> busy[2];
   std::vector<Slot> unused[2];
-  std::vector<Slot> assigned(slots.size());
-  size_t bytes = 0;
   for (const Slot slot : slots) {
     const int r = number(slot);
+    if (assigned[r] != kNoSlot) continue;
     const int width = (slot & kWideSlot) != 0 ? 1 : 0;
     while (!busy[width].empty() && busy[width].top().first < interval(slot).begin) {
       unused[width].push_back(busy[width].top().second);
@@ -159,6 +193,12 @@ void allocate_registers(Function& function) {
       if (is_register(i.operand[k])) i.operand[k] = assigned[number(i.operand[k])];
     }
     if (is_register(i.guard)) i.guard = assigned[number(i.guard)];
+    for (int k = 0; k < i.operands && i.list < 0; ++k)
+      i.touches_wgmma |=
+          is_register(i.operand[k]) && (i.operand[k] & kSlotOffset) < function.wgmma_bytes;
+  }
+  for (auto& list : function.operand_lists) {
+    for (Slot& slot : list) slot = assigned[number(slot)];
   }
   for (Preload& preload : function.preloads) preload.slot = assigned[number(preload.slot)];
   function.register_bytes = bytes;

@@ -13,6 +13,7 @@ void Warp::start(Block& block, const Function& function, int index, uint32_t liv
   block_ = &block;
   function_ = &function;
   index_ = index;
+  agent_ = block.rank() * block.warps() + index;
   register_file_.assign(function.register_bytes + 64, kPoison);
   // Cells are read and written in vectors: start on a cache line.
   const auto address = reinterpret_cast<uintptr_t>(register_file_.data());
@@ -24,8 +25,13 @@ void Warp::start(Block& block, const Function& function, int index, uint32_t liv
   active_ = live_ = live;
   state_ = WarpState::ready;
   waited_for_grid = false;
+  registers = function.info.registers;
+  cluster_barrier = ClusterBarrier::idle;
+  timed_out = false;
   paths_.clear();
   copies_.reset();
+  bulk_reads_.reset();
+  wgmma_.reset(function.wgmma_bytes);
   preload();
 }
 
@@ -64,9 +70,25 @@ int64_t Warp::run(int64_t budget) {
       mask_ &= current_->guard_negated ? ~predicate : predicate;
     }
     --left;
-    if (mask_ != 0) current_->execute(*this, *current_);
+    if (mask_ == 0) continue;
+    if (current_->touches_wgmma) [[unlikely]]
+      wgmma_.touch(*this, *current_);
+    current_->execute(*this, *current_);
   }
   return budget - left;
+}
+
+void Warp::retry_in(WarpState state) {
+  pc_ = static_cast<int>(current_ - function_->code.data());
+  state_ = state;
+}
+
+bool Warp::time_out() {
+  if (state_ != WarpState::at_mbarrier) return false;
+  std::erase(awaited->waiting, this);
+  timed_out = true;
+  wake();
+  return true;
 }
 
 void Warp::jump(int target) { pc_ = target; }
@@ -127,6 +149,8 @@ void Warp::resume_path() {
 }
 
 void Warp::exit_lanes() {
+  bulk_reads_.check_done(*this);
+  wgmma_.check_done(*this);
   live_ &= ~mask_;
   active_ &= ~mask_;
   if (active_ == 0) resume_path();
