@@ -21,6 +21,8 @@ constexpr int kMaxStages = 8;
 constexpr int kMaxWgmmaStages = 16;
 constexpr int kMaxClusterCtas = 8;  // portable cluster size
 constexpr int kMaxCandidates = 400;
+constexpr int kFamilyCandidates =
+    100;  // of each family at least: the model may prefer the wrong one
 constexpr int kNamedBarriers = 15;
 
 std::optional<std::string> outside(const char* field, int value, int low, int high) {
@@ -40,8 +42,9 @@ std::optional<std::string> range_reason(const KernelConfig& c) {
   if (auto r = outside("block_m", c.block_m, 8, wgmma ? 256 : 128)) return r;
   if (auto r = outside("block_k", c.block_k, 64, 512)) return r;
   if (auto r = outside("warps_n", c.warps_n, 1, 16)) return r;
-  if (auto r = outside("warps_k", c.warps_k, 1, 16)) return r;
-  if (auto r = outside("num_stages", c.num_stages, 2, wgmma ? kMaxWgmmaStages : kMaxStages)) return r;
+  if (auto r = outside("warps_k", c.warps_k, 1, wgmma ? 2 : 16)) return r;
+  if (auto r = outside("num_stages", c.num_stages, 2, wgmma ? kMaxWgmmaStages : kMaxStages))
+    return r;
   if (auto r = outside("split_k", c.split_k, 1, 16)) return r;
   if (auto r = outside("ctas_per_sm", c.ctas_per_sm, 1, 8)) return r;
   if (auto r = outside("cluster_n", c.cluster_n, 1, kMaxClusterCtas)) return r;
@@ -68,6 +71,7 @@ std::optional<std::string> wgmma_reason(const KernelConfig& c, const Device& dev
     return fmt::format("family wgmma needs sm_90a, the device is {}", sm_name(device.arch));
   }
   if (auto r = not_multiple("warps_n", c.warps_n, 4)) return r;  // whole warpgroups
+  if (auto r = not_multiple("block_k", c.block_k, 64 * c.warps_k)) return r;
   if (c.schedule != Schedule::data_parallel || c.split_k != 1) {
     return fmt::format("schedule {} with split_k = {} is not wgmma's: it shares tiles by cluster_k",
                        name(c.schedule), c.split_k);
@@ -76,9 +80,12 @@ std::optional<std::string> wgmma_reason(const KernelConfig& c, const Device& dev
     return fmt::format("{} CTAs of a cluster exceed {}", cluster_ctas(c), kMaxClusterCtas);
   }
   if (auto r = not_multiple("block_m", c.block_m, kTokenTile * c.cluster_n)) return r;
-  if (c.num_stages <= c.warps_k) {
-    return fmt::format("num_stages = {} leaves no stage ahead of {} warp groups", c.num_stages,
-                       c.warps_k);
+  // A warp looks for its next stage before it has released the last but one if a stage is one
+  // group.
+  const int held = units_per_warp(c) * k_tiles_per_stage(c) == c.warps_k ? 2 : 1;
+  if (c.num_stages <= held) {
+    return fmt::format("num_stages = {} leaves no stage ahead of the {} in use", c.num_stages,
+                       held);
   }
   return std::nullopt;
 }
@@ -96,8 +103,8 @@ std::optional<std::string> resource_reason(const KernelConfig& c, const Device& 
     return fmt::format("shared memory {} exceeds {} for {}", smem_bytes(c), device.smem_per_block,
                        sm_name(device.arch));
   }
-  // ptxas gives an instruction no more than the launch's registers, whatever setmaxnreg adds later: a
-  // wgmma of block_m tokens wants 30 beside its sums (C7602).
+  // ptxas gives an instruction no more than the launch's registers, whatever setmaxnreg adds later:
+  // a wgmma of block_m tokens wants 30 beside its sums (C7602).
   if (const int need = c.block_m / 2 + 30; is_wgmma(c) && need > launch_registers(c)) {
     return fmt::format("a wgmma of {} registers exceeds the {} of the launch", need,
                        launch_registers(c));
@@ -150,8 +157,9 @@ IntList stage_counts(KernelConfig config, const Device& device) {
   const int share = std::min(device.smem_per_block, device.smem_per_sm / config.ctas_per_sm - 1024);
   const bool wgmma = is_wgmma(config);
   const int fixed = patch_bytes(config) + (wgmma ? kMaxWgmmaStages * 16 : 0);
-  const int deepest = std::min(wgmma ? kMaxWgmmaStages : kMaxStages,
-                               (share - fixed) / ((wgmma ? 1 : config.warps_k) * stage_bytes(config)));
+  const int deepest =
+      std::min(wgmma ? kMaxWgmmaStages : kMaxStages,
+               (share - fixed) / ((wgmma ? 1 : config.warps_k) * stage_bytes(config)));
   IntList list;
   for (const int stages : {deepest, (deepest + 3) / 2, 3}) {
     if (stages >= 2 && stages <= deepest && !llvm::is_contained(list, stages))
@@ -198,10 +206,26 @@ class Collector {
       if (a.seconds != b.seconds) return a.seconds < b.seconds;
       return config_text(a.config) < config_text(b.config);
     });
+    ranked_.erase(
+        std::unique(ranked_.begin(), ranked_.end(),
+                    [](const Ranked& a, const Ranked& b) { return a.config == b.config; }),
+        ranked_.end());
+    const auto of_family = [&](Family family) {
+      return int(
+          llvm::count_if(ranked_, [&](const Ranked& r) { return r.config.family == family; }));
+    };
+    int left = kMaxCandidates;  // places
+    int kept[] = {0, 0};        // of them taken, by family
+    int reserved[] = {std::min(kFamilyCandidates, of_family(Family::mma)),
+                      std::min(kFamilyCandidates, of_family(Family::wgmma))};
     llvm::SmallVector<KernelConfig, 0> configs;
     for (const Ranked& r : ranked_) {
-      if (configs.size() == kMaxCandidates) break;
-      if (configs.empty() || !(configs.back() == r.config)) configs.push_back(r.config);
+      const int mine = r.config.family == Family::wgmma;
+      const int others = std::max(0, reserved[1 - mine] - kept[1 - mine]);
+      if (left <= others) continue;
+      ++kept[mine];
+      --left;
+      configs.push_back(r.config);
     }
     return configs;
   }
@@ -273,32 +297,41 @@ IntList wgmma_token_tiles(int64_t m) {
   return list;
 }
 
+struct Cluster {
+  int n;
+  int k;
+};
+constexpr Cluster kClusters[] = {{1, 1}, {2, 1}, {4, 1}, {1, 2}, {1, 3},
+                                 {1, 4}, {2, 2}, {2, 4}, {4, 2}};
+
 void add_wgmma(Collector& collector, const Problem& problem, int64_t m, const Device& device) {
+  KernelConfig config{.family = Family::wgmma, .act = problem.act, .pdl = true};
+  const auto add_depths = [&] {
+    for (const int block_k : {64, 128, 256}) {
+      config.block_k = block_k;
+      for (const int stages : stage_counts(config, device)) {
+        config.num_stages = stages;
+        collector.add(config);
+      }
+    }
+  };
+  const auto add_warps = [&] {
+    for (const int slots : {1, 2}) {
+      config.warps_n = config.block_n / (slots * kUnitRows);
+      for (config.warps_k = 1; config.warps_k <= 2; ++config.warps_k) {
+        if (warps(config) <= 16) add_depths();
+      }
+    }
+  };
   for (const int block_m : wgmma_token_tiles(m)) {
-    for (const auto& [warps_n, row_tiles] : {std::pair{4, 1}, {8, 1}, {12, 1}, {16, 1}, {4, 2}, {8, 2}}) {
-      for (const int warps_k : {1, 2, 4}) {
-        if (warps_n * warps_k > 16) continue;
-        for (const auto& [cluster_n, cluster_k] :
-             {std::pair{1, 1}, {2, 1}, {4, 1}, {1, 2}, {1, 3}, {1, 4}, {2, 2}, {2, 4}, {4, 2}}) {
-          for (const int ctas : {1, 2, 3}) {
-            for (const int block_k : {64, 128, 256}) {
-              KernelConfig config{.family = Family::wgmma,
-                                  .act = problem.act,
-                                  .block_n = warps_n * row_tiles * kUnitRows,
-                                  .block_m = block_m,
-                                  .block_k = block_k,
-                                  .warps_n = warps_n,
-                                  .warps_k = warps_k,
-                                  .ctas_per_sm = ctas,
-                                  .cluster_n = cluster_n,
-                                  .cluster_k = cluster_k,
-                                  .pdl = true};
-              for (const int stages : stage_counts(config, device)) {
-                config.num_stages = stages;
-                collector.add(config);
-              }
-            }
-          }
+    config.block_m = block_m;
+    for (const Cluster& cluster : kClusters) {
+      config.cluster_n = cluster.n;
+      config.cluster_k = cluster.k;
+      for (config.ctas_per_sm = 1; config.ctas_per_sm <= 3; ++config.ctas_per_sm) {
+        for (const int block_n : {64, 128, 192, 256}) {
+          config.block_n = block_n;
+          add_warps();
         }
       }
     }

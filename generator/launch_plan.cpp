@@ -4,16 +4,7 @@
 #include <algorithm>
 
 namespace nvfp4 {
-
 namespace {
-
-// Clusters of one config that run at once. A cluster lives in one GPC, and GPCs have odd numbers of SMs:
-// an H100 runs 66 clusters of two CTAs but 30 of four (cuOccupancyMaxActiveClusters).
-int64_t resident_clusters(const KernelConfig& config, const Device& device) {
-  const int size = cluster_ctas(config);
-  const int64_t sms = size <= 2 ? device.sm_count : int64_t{device.sm_count} * 10 / 11;
-  return sms * config.ctas_per_sm / size;
-}
 
 // The wgmma family deals whole tiles out to as many clusters as run at once.
 void plan_clusters(LaunchPlan& plan, const KernelConfig& config, const Problem& problem,
@@ -28,6 +19,12 @@ void plan_clusters(LaunchPlan& plan, const KernelConfig& config, const Problem& 
 }
 
 }  // namespace
+
+int64_t resident_clusters(const KernelConfig& config, const Device& device) {
+  const int size = cluster_ctas(config);
+  const int64_t sms = size <= 2 ? device.sm_count : int64_t{device.sm_count} * 10 / 11;
+  return sms * config.ctas_per_sm / size;
+}
 
 LaunchPlan launch_plan(const KernelConfig& config, const Problem& problem, int64_t m,
                        const Device& device) {

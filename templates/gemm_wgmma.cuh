@@ -7,6 +7,9 @@
 //   bulk copy of weights --> | activations | packed weights | --> decode --> wgmma (async)
 //   tensor copy of tokens    filled[s]: bytes have landed          release: empty[s]
 //
+// A CTA owns a strip of block_n rows (strip.cuh), a warpgroup one or more of its 64-row tiles. With
+// warps_k = 2 two groups of warps take the k tiles of every stage in turn.
+//
 // A cluster is cluster_n x cluster_k CTAs. Along n they multiply different rows by the same tokens: each
 // fetches 1 / cluster_n of them and multicasts it. Along k each takes a share of the steps, and the sums
 // meet through distributed shared memory. Both exist because of L2: at 15360 x 3840, M = 64, 120 CTAs of
@@ -25,6 +28,8 @@
 #include "packed_layout.h"
 #include "ptx_hopper.cuh"
 #include "stage_ring.cuh"
+#include "store_tile.cuh"
+#include "strip.cuh"
 
 namespace nvfp4 {
 
@@ -33,21 +38,17 @@ template <KernelConfig kConfig, int kN, int kK, typename Wgmma>
 struct GemmWgmma {
   static_assert(kConfig.family == Family::wgmma);
   using Ring = StageRing<kConfig>;
-  static constexpr int kRowTiles = units_per_warp(kConfig);  ///< 64-row tiles of one warpgroup
-  static constexpr int kCtaRowTiles = kConfig.block_n / kTileRows;
-  static constexpr int kMatrixRowTiles = (kN + kTileRows - 1) / kTileRows;
+  using Weights = Strip<kConfig, kN, kK>;
+  static constexpr int kSlots = units_per_warp(kConfig);  ///< 64-row tiles of one warpgroup
   static constexpr int kStageTiles = k_tiles_per_stage(kConfig);
-  static constexpr int kKTiles = (kK + kTileK - 1) / kTileK;
-  static constexpr int kSteps = (kKTiles + kStageTiles - 1) / kStageTiles;
-  static constexpr bool kRaggedK = kKTiles % kStageTiles != 0;
+  static constexpr int kSteps = (Weights::kKTiles + kStageTiles - 1) / kStageTiles;
   static constexpr int kClusterRows = kConfig.block_n * kConfig.cluster_n;
   static constexpr u32 kTilesN = (kN + kClusterRows - 1) / kClusterRows;
   static constexpr int kCluster = cluster_ctas(kConfig);
-  static constexpr int kTileWeights = kStageTiles * kTileBytes;  ///< of one row tile and stage
   static constexpr int kActivations = kStageTiles * activation_tile_bytes(kConfig);
   static constexpr int kSliceTokens = kConfig.block_m / kConfig.cluster_n;
-  static constexpr int kGroups = kRowTiles * kStageTiles;  ///< wgmma groups of a stage
-  using Sums = float[kRowTiles][kConfig.block_m / 2];
+  static constexpr int kGroups = kSlots * kStageTiles / kConfig.warps_k;  ///< wgmma groups of a stage
+  using Sums = float[kSlots][kConfig.block_m / 2];
 
   const GemmParams& params;
   const TensorMap& map;
@@ -85,104 +86,104 @@ struct GemmWgmma {
   __device__ u32 tiles() const { return kTilesN * params.tiles_m; }
   __device__ int first_step() const { return kSteps * static_cast<int>(rank_k) / kConfig.cluster_k; }
   __device__ int last_step() const { return kSteps * static_cast<int>(rank_k + 1) / kConfig.cluster_k; }
+  __device__ Weights strip(u32 tile) const {
+    return {static_cast<int>(tile / params.tiles_m * kConfig.cluster_n + rank_n) * Weights::kTiles};
+  }
 
-  __device__ static void sync_all() {
+  // --- What all warps of a CTA, and of a cluster, do together.
+
+  // The ring exists. mbarrier_init_fence has ordered it: the arrival need not.
+  __device__ static void begin() {
     if constexpr (kCluster > 1) {
-      cluster_sync();
+      cluster_arrive_relaxed();
+      cluster_wait();
     } else {
       cta_sync();
     }
   }
 
+  // The sums of all CTAs along k lie in shared memory.
+  __device__ static void sums_written() {
+    if constexpr (kConfig.cluster_k > 1) {
+      cluster_arrive();
+      cluster_wait();
+    }
+  }
+
+  // The sums have been read: the ring may be filled for the next tile.
+  __device__ void sums_read(u32 tile) const {
+    if (tile + tile_stride() >= tiles()) return;
+    if constexpr (kCluster > 1) {
+      cluster_arrive();
+      cluster_wait();
+    } else {
+      cta_sync();
+    }
+  }
+
+  // No CTA leaves while its peers along k read its sums.
+  __device__ static void end() {
+    if constexpr (kConfig.cluster_k > 1) {
+      cluster_arrive_relaxed();
+      cluster_wait();
+    }
+  }
+
   // --- The producer warpgroup: one lane of it starts all copies.
+  //
+  // Copies of one SM are served in order. Weights of every stage ahead of the first activations kept the
+  // consumers waiting 5000 cycles; those of one stage, and then stage by stage, 16.4 instead of 17.7 us at
+  // 15360 x 3840, M = 64 (H100). Prefetching the weights behind them into L2 cost a microsecond more.
 
   __device__ void produce() {
-    if (warp > warps(kConfig)) return idle();
-    const bool elected = elect_one();
-    const int steps = last_step() - first_step();
-    const int ahead = steps < kConfig.num_stages ? steps : kConfig.num_stages;
+    const bool elected = warp == warps(kConfig) && elect_one();
     if (elected) {
       prefetch_tensor_map(&map);
       ring.init();
-      for (int i = 0; i < ahead; ++i) fill_weights(i, row_tile(first_tile()), first_step() + i);
+      if (first_step() < last_step()) fill_weights(0, strip(first_tile()), first_step());
     }
     warp_sync();
-    sync_all();  // the ring exists in every CTA of the cluster
+    begin();
     wait_for_predecessor();
     typename Ring::Position at;
-    int filled = ahead;  // stages whose weights are on their way already
+    bool filled = true;  // the first stage's weights are on their way already
     for (u32 tile = first_tile(); tile < tiles(); tile += tile_stride()) {
       if (elected) {
-        const int row = row_tile(tile);
+        const Weights rows = strip(tile);
         const int token = static_cast<int>(tile % params.tiles_m) * kConfig.block_m +
                           static_cast<int>(rank_n) * kSliceTokens;
         for (int step = first_step(); step < last_step(); ++step) {
-          if (--filled < 0) {
+          if (!filled) {
             ring.wait_empty(at);
-            fill_weights(at.slot, row, step);
+            fill_weights(at.slot, rows, step);
           }
+          filled = false;
           fill_activations(at.slot, token, step);
-          at.advance(1);
+          at.advance();
         }
       }
       warp_sync();
-      end_tile();
-    }
-    end();
-  }
-
-  // The other warps of the producer's warpgroup only take part in the CTA's barriers.
-  __device__ void idle() {
-    sync_all();
-    wait_for_predecessor();
-    for (u32 tile = first_tile(); tile < tiles(); tile += tile_stride()) end_tile();
-    end();
-  }
-
-  __device__ static void end_tile() {
-    if constexpr (reduces_in_smem(kConfig)) {
-      sync_all();  // the sums lie in shared memory
-      sync_all();  // and have been read
-    }
-  }
-
-  // No CTA leaves while its peers may still reach into its shared memory.
-  __device__ static void end() {
-    if constexpr (kCluster > 1 && !reduces_in_smem(kConfig)) cluster_sync();
-  }
-
-  // The first 64-row tile of this CTA's strip.
-  __device__ int row_tile(u32 tile) const {
-    return static_cast<int>(tile / params.tiles_m * kConfig.cluster_n + rank_n) * kCtaRowTiles;
-  }
-
-  __device__ void fill_weights(int slot, int first, int step) const {
-    ring.expect(slot, kCtaRowTiles * kTileWeights + kActivations);
-    const unsigned char* weights = static_cast<const unsigned char*>(params.weights);
-    const u32 target = ring.stage(slot) + kActivations;
-#pragma unroll
-    for (int r = 0; r < kCtaRowTiles; ++r) {
-      // Rows beyond the matrix repeat its last tile: what they give is never stored.
-      const bool ragged = kMatrixRowTiles % (kCtaRowTiles * kConfig.cluster_n) != 0;
-      const int row_tile = !ragged || first + r < kMatrixRowTiles ? first + r : kMatrixRowTiles - 1;
-      const unsigned char* row = weights + u64(row_tile) * (u64{kKTiles} * kTileBytes);
-      if constexpr (kRaggedK) {
-        if ((step + 1) * kStageTiles > kKTiles) {
-          fill_last_weights(slot, row, target + r * kTileWeights, step);
-          continue;
-        }
+      if constexpr (reduces_in_smem(kConfig)) {
+        sums_written();
+        sums_read(tile);
       }
-      bulk_copy(target + r * kTileWeights, row + u64(step) * kTileWeights, kTileWeights, ring.filled(slot));
+    }
+    if (elected && kConfig.cluster_n > 1) drain(at);
+    warp_sync();
+    end();
+  }
+
+  // Nor does it leave while its peers' releases of its last stages are on their way to its barriers.
+  __device__ void drain(typename Ring::Position at) const {
+    for (int i = 0; i < kConfig.num_stages; ++i) {
+      ring.wait_empty(at);
+      at.advance();
     }
   }
 
-  // The last stage of a K that no stage divides: tiles beyond K repeat the last one, and their
-  // activations are zeros.
-  __device__ void fill_last_weights(int slot, const unsigned char* row, u32 target, int step) const {
-    for (int j = 0; j < kStageTiles; ++j) {
-      const int k_tile = step * kStageTiles + j < kKTiles ? step * kStageTiles + j : kKTiles - 1;
-      bulk_copy(target + j * kTileBytes, row + u64(k_tile) * kTileBytes, kTileBytes, ring.filled(slot));
-    }
+  __device__ void fill_weights(int slot, const Weights& rows, int step) const {
+    ring.expect(slot, Weights::kBytes + kActivations);
+    rows.load(params, step, ring.stage(slot) + kActivations, ring.filled(slot));
   }
 
   __device__ void fill_activations(int slot, int token, int step) const {
@@ -203,35 +204,38 @@ struct GemmWgmma {
   // --- The consumer warps.
 
   __device__ void consume() {
-    sync_all();
+    begin();
     wait_for_predecessor();
     typename Ring::Position at;
-    at.advance(group());
     for (u32 tile = first_tile(); tile < tiles(); tile += tile_stride()) {
       Sums sums;
-      const int tile_n = static_cast<int>(tile / params.tiles_m * kConfig.cluster_n + rank_n);
-      const int tile_m = static_cast<int>(tile % params.tiles_m);
+      const Weights rows = strip(tile);
+      const int token = static_cast<int>(tile % params.tiles_m) * kConfig.block_m;
       // The factors are fetched here: a load from L2 behind the main loop costs 0.6 us.
       if constexpr (reduces_in_smem(kConfig)) {
-        const float factor = row_factor<kN>(params, tile_n * kConfig.block_n + reduced_row());
+        const int row = rows.first * kTileRows + reduced_row();
+        const float factor = row_factor<kN>(params, row);
         multiply(at, sums);
-        reduce(tile_n, tile_m, sums, factor);
+        reduce(row, token, sums, factor);
+        sums_read(tile);
       } else {
-        float factors[kRowTiles];
+        float factors[kSlots];
 #pragma unroll
-        for (int r = 0; r < kRowTiles; ++r) factors[r] = row_factor<kN>(params, tile_n * kConfig.block_n + cta_row(r));
+        for (int r = 0; r < kSlots; ++r) factors[r] = row_factor<kN>(params, rows.first * kTileRows + strip_row(r));
         multiply(at, sums);
-        store(tile_n, tile_m, sums, factors);
+        store(rows, token, sums, factors);
       }
     }
     end();
   }
 
   __device__ int group() const { return kConfig.warps_k == 1 ? 0 : warp / kConfig.warps_n; }
-  __device__ int warpgroup() const { return warp % kConfig.warps_n / 4; }  ///< within its group
-  __device__ int cta_row(int r) const { return (warpgroup() * kRowTiles + r) * kTileRows + warp % 4 * kUnitRows; }
 
-  /// A lane's share of one 64 x 64 tile of packed weights: four words of codes, eight block scales.
+  /// The 64-row tile of the strip that this warp's warpgroup multiplies in slot r, and the warp's 16 rows.
+  __device__ int strip_tile(int r) const { return warp % kConfig.warps_n / 4 * kSlots + r; }
+  __device__ int strip_row(int r) const { return strip_tile(r) * kTileRows + warp % 4 * kUnitRows; }
+
+  /// A lane's share of one unit and k tile: four words of codes, eight block scales.
   struct Words {
     U32x4 codes;
     U32x2 scales;
@@ -240,35 +244,30 @@ struct GemmWgmma {
     u32 a[4][4];
   };
 
-  // All steps of one tile that fall to this warp's group: every warps_k-th from group() on. `at` is the
-  // place of the first of them and is left at the next tile's.
+  // All steps of one tile. `at` is the place of the first and is left behind the last.
   __device__ void multiply(typename Ring::Position& at, Sums& sums) {
 #pragma unroll
-    for (int r = 0; r < kRowTiles; ++r) {
+    for (int r = 0; r < kSlots; ++r) {
 #pragma unroll
       for (int i = 0; i < kConfig.block_m / 2; ++i) sums[r][i] = 0;
     }
-    const int steps = last_step() - first_step();
-    const int count = (steps - group() + kConfig.warps_k - 1) / kConfig.warps_k;
-    if (count > 0) {
-      int left = count;
-      Fragments sets[2];
-      ring.wait_filled(at);
-      Words next = load_words(at.slot, 0);
-      int previous = -1;
-      while (true) {
-        multiply_stage<0>(at, previous, left, next, sums, sets);
+    Fragments sets[2];
+    int left = last_step() - first_step();
+    if (left == 0) return;
+    int previous = -1;
+    ring.wait_filled(at);
+    Words next = load_words(at.slot, 0);
+    while (true) {
+      multiply_stage<0>(at, previous, left, next, sums, sets);
+      if (--left == 0) break;
+      if constexpr (kGroups % 2 == 1) {
+        multiply_stage<1>(at, previous, left, next, sums, sets);
         if (--left == 0) break;
-        if constexpr (kGroups % 2 == 1) {
-          multiply_stage<1>(at, previous, left, next, sums, sets);
-          if (--left == 0) break;
-        }
       }
-      wgmma_wait<0>();
-      ring.release(previous, lane, rank_k);
     }
-    // On to the next tile's stages, right behind this one's last.
-    for (int i = count > 0 ? (count - 1) * kConfig.warps_k : 0; i < steps; ++i) at.advance(1);
+    wgmma_wait<0>();
+    ring.release(previous, lane, rank_k);
+    at.advance();
   }
 
   // One stage: kGroups wgmma groups of four k16 steps. While one runs, the next is decoded into the other
@@ -277,16 +276,15 @@ struct GemmWgmma {
   __device__ __forceinline__ void multiply_stage(typename Ring::Position& at, int& previous, int left,
                                                  Words& next, Sums& sums, Fragments (&sets)[2]) const {
     const int slot = at.slot;
-    const u64 tokens = wgmma_descriptor(ring.stage(slot));
+    const u64 tokens = wgmma_descriptor(ring.stage(slot)) + group() * (activation_tile_bytes(kConfig) / 16);
 #pragma unroll
     for (int y = 0; y < kGroups; ++y) {
-      const int r = y % kRowTiles;
       Fragments& set = sets[(kFirstSet + y) % 2];
       const Words words = next;
       if (y + 1 < kGroups) {
         next = load_words(slot, y + 1);
       } else if (left > 1) {
-        at.advance(kConfig.warps_k);
+        at.advance();
         ring.wait_filled(at);
         next = load_words(at.slot, 0);
       }
@@ -295,9 +293,10 @@ struct GemmWgmma {
         decode<kConfig.act>(words.codes.x[s], scale_pair<kConfig.act>(words.scales.x[s / 2], s), set.a[s]);
       }
       wgmma_fence();
+      constexpr int kGroupTokens = kConfig.warps_k * activation_tile_bytes(kConfig) / 16;
 #pragma unroll
       for (int s = 0; s < 4; ++s) {
-        Wgmma::multiply(sums[r], set.a[s], tokens + y / kRowTiles * (activation_tile_bytes(kConfig) / 16) + s * 2);
+        Wgmma::multiply(sums[y % kSlots], set.a[s], tokens + y / kSlots * kGroupTokens + s * 2);
       }
       wgmma_commit();
       wgmma_wait<1>();
@@ -307,11 +306,11 @@ struct GemmWgmma {
     previous = slot;
   }
 
-  // The words of group `y` of a stage: row tile y % kRowTiles of the warpgroup, k tile y / kRowTiles.
+  // The words of wgmma group `y` of a stage: slot y % kSlots, k tile y / kSlots of this group's.
   __device__ __forceinline__ Words load_words(int slot, int y) const {
+    const int k_tile = y / kSlots * kConfig.warps_k + group();
     const unsigned char* tile = smem + slot * stage_bytes(kConfig) + kActivations +
-                                (warpgroup() * kRowTiles + y % kRowTiles) * kTileWeights +
-                                y / kRowTiles * kTileBytes;
+                                strip_tile(y % kSlots) * Weights::kTileStride + k_tile * kTileBytes;
     Words words;
     words.codes = *reinterpret_cast<const U32x4*>(tile + warp % 4 * kUnitCodeBytes + lane * 16);
     words.scales = *reinterpret_cast<const U32x2*>(tile + kTileScaleOffset + warp % 4 * kUnitScaleBytes +
@@ -319,41 +318,13 @@ struct GemmWgmma {
     return words;
   }
 
-  // Stores a tile whose sums are complete. Each warp turns 32 tokens x 16 rows at a time in a patch of
-  // its own, so that a lane stores 16 bytes of consecutive rows and no warp waits for another.
-  __device__ void store(int tile_n, int tile_m, const Sums& sums, const float (&factors)[kRowTiles]) const {
-    float* patch = reinterpret_cast<float*>(smem + pipeline_bytes(kConfig)) + warp * (kPatchTokens * kPatchPitch);
-    const int first_token = tile_m * kConfig.block_m;
+  __device__ void store(const Weights& rows, int first_token, const Sums& sums,
+                        const float (&factors)[kSlots]) const {
+    const TileStore<kConfig, kN> tile{
+        params, smem + pipeline_bytes(kConfig) + warp * (kPatchTokens * kPatchRowBytes), lane};
 #pragma unroll
-    for (int r = 0; r < kRowTiles; ++r) {
-      const int row = tile_n * kConfig.block_n + cta_row(r);
-#pragma unroll
-      for (int base = 0; base < kConfig.block_m; base += kPatchTokens) {
-        warp_sync();
-        float* corner = patch + lane % 4 * 2 * kPatchPitch + lane / 4;
-#pragma unroll
-        for (int t = 0; t < kPatchTokens / kTokenTile; ++t) {
-          const int i = (base / kTokenTile + t) * 4;
-          if (i >= kConfig.block_m / 2) continue;
-          float* at = corner + t * kTokenTile * kPatchPitch;
-          at[0] = sums[r][i];
-          at[kPatchPitch] = sums[r][i + 1];
-          at[8] = sums[r][i + 2];
-          at[kPatchPitch + 8] = sums[r][i + 3];
-        }
-        warp_sync();
-#pragma unroll
-        for (int e = 0; e < kPatchTokens * 2; e += kWarpThreads) {
-          const int token = (e + lane) / 2;
-          const int half = lane % 2 * kRowsPerThread;
-          if (base + token >= kConfig.block_m || first_token + base + token >= params.m) continue;
-          const F32x4* from = reinterpret_cast<const F32x4*>(patch + token * kPatchPitch + half);
-          const F32x4 low = from[0];
-          const F32x4 high = from[1];
-          const RowSums rows = {{low.x[0], low.x[1], low.x[2], low.x[3], high.x[0], high.x[1], high.x[2], high.x[3]}};
-          store_rows<kConfig, kN>(params, rows, first_token + base + token, row + half, factors[r]);
-        }
-      }
+    for (int r = 0; r < kSlots; ++r) {
+      tile.store(sums[r], rows.first * kTileRows + strip_row(r), first_token, factors[r]);
     }
   }
 
@@ -363,14 +334,34 @@ struct GemmWgmma {
   __device__ int reduced_row() const { return static_cast<int>(threadIdx.x) % kRowGroups * kRowsPerThread; }
 
   // Sums the warp groups of all CTAs along k, group by group in a fixed order, and stores the tile. The
-  // slabs take over the ring, which is empty: the producer waits for the second sync_all.
-  __device__ void reduce(int tile_n, int tile_m, const Sums& sums, float factor) {
-    constexpr int kPitch = reduction_pitch(kConfig);
+  // slabs take over the ring, which is empty.
+  __device__ void reduce(int row, int first_token, const Sums& sums, float factor) {
     float* tile = reinterpret_cast<float*>(smem);
     named_barrier_sync(1, warps(kConfig) * kWarpThreads);  // all groups have left the ring
+    write_sums(tile, sums);
+    if constexpr (kConfig.cluster_k > 1) {
+      sums_written();
+    } else {
+      named_barrier_sync(1, warps(kConfig) * kWarpThreads);
+    }
+    const int left = params.m - first_token;
+    const int tokens = left < kConfig.block_m ? left : kConfig.block_m;
+    const int first = static_cast<int>(threadIdx.x) / kRowGroups;
+    if (first < kTokensAtOnce) {
+      for (int token = static_cast<int>(rank_k) * kTokensAtOnce + first; token < tokens;
+           token += kTokensAtOnce * kConfig.cluster_k) {
+        store_rows<kConfig, kN>(params, sum_cluster(tile, token, reduced_row()), first_token + token, row, factor);
+      }
+    }
+    fence_async_proxy();  // the ring's next copies come after these accesses
+    warp_sync();
+  }
+
+  __device__ void write_sums(float* tile, const Sums& sums) const {
+    constexpr int kPitch = reduction_pitch(kConfig);
 #pragma unroll
-    for (int r = 0; r < kRowTiles; ++r) {
-      float* corner = tile + (group() * kConfig.block_m + lane % 4 * 2) * kPitch + cta_row(r) + lane / 4;
+    for (int r = 0; r < kSlots; ++r) {
+      float* corner = tile + (group() * kConfig.block_m + lane % 4 * 2) * kPitch + strip_row(r) + lane / 4;
 #pragma unroll
       for (int t = 0; t < kConfig.block_m / kTokenTile; ++t) {
         float* at = corner + t * kTokenTile * kPitch;
@@ -380,19 +371,6 @@ struct GemmWgmma {
         at[kPitch + 8] = sums[r][t * 4 + 3];
       }
     }
-    sync_all();
-    const int left = params.m - tile_m * kConfig.block_m;
-    const int tokens = left < kConfig.block_m ? left : kConfig.block_m;
-    const int first = static_cast<int>(threadIdx.x) / kRowGroups;
-    if (first < kTokensAtOnce) {
-      for (int token = static_cast<int>(rank_k) * kTokensAtOnce + first; token < tokens;
-           token += kTokensAtOnce * kConfig.cluster_k) {
-        store_rows<kConfig, kN>(params, sum_cluster(tile, token, reduced_row()), tile_m * kConfig.block_m + token,
-                                tile_n * kConfig.block_n + reduced_row(), factor);
-      }
-    }
-    fence_async_proxy();  // the ring's next copies come after these accesses
-    sync_all();
   }
 
   __device__ RowSums sum_cluster(const float* tile, int token, int row) const {

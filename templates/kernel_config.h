@@ -18,9 +18,9 @@ struct KernelConfig {
   Activation act = Activation::bf16;
   int block_n = 64;     ///< weight rows a CTA owns; a multiple of 16 x warps_n
   int block_m = 16;     ///< tokens a CTA owns; a multiple of 8
-  int block_k = 64;     ///< k of one pipeline stage of one warp group; a multiple of 64
+  int block_k = 64;     ///< k of one pipeline stage; a multiple of 64, for wgmma of 64 x warps_k
   int warps_n = 1;      ///< warps of a group: they share a stage's activations and split its rows
-  int warps_k = 4;      ///< warp groups: each multiplies its own share of k
+  int warps_k = 4;      ///< warp groups: each takes stages in turn (mma) or k tiles of each (wgmma)
   int num_stages = 3;   ///< depth of the pipeline: of each group's own (mma), of the CTA's (wgmma)
   Schedule schedule = Schedule::data_parallel;
   int split_k = 1;      ///< CTAs that share one output tile under Schedule::split_k
@@ -91,12 +91,12 @@ constexpr bool reduces_in_smem(const KernelConfig& c) {
   return !is_wgmma(c) || c.warps_k * c.cluster_k > 1;
 }
 
-/// Without a reduction each warp turns its sums, 32 tokens x 16 rows at a time, in a patch of its own
-/// beside the pipeline, which goes on filling. A pitch of 20 floats is free of bank conflicts.
+/// Without a reduction each warp turns its sums, 32 tokens x 16 rows of output at a time, in a patch of
+/// its own beside the pipeline, which goes on filling.
 constexpr int kPatchTokens = 32;
-constexpr int kPatchPitch = 20;
+constexpr int kPatchRowBytes = 32;
 constexpr int patch_bytes(const KernelConfig& c) {
-  return reduces_in_smem(c) ? 0 : warps(c) * kPatchTokens * kPatchPitch * 4;
+  return reduces_in_smem(c) ? 0 : warps(c) * kPatchTokens * kPatchRowBytes;
 }
 
 /// Two mbarriers a stage: filled and empty.

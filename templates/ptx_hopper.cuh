@@ -114,6 +114,19 @@ __device__ __forceinline__ int broadcast_lane(int value) {
   return result;
 }
 
+/// Stores 8x8 matrices of 16-bit elements, each transposed; lane l passes the address of column l % 8 of
+/// matrix l / 8, as 16 bytes.
+__device__ __forceinline__ void stmatrix_x4_trans(u32 shared, const u32 (&r)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};\n" ::"r"(shared),
+               "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+               : "memory");
+}
+__device__ __forceinline__ void stmatrix_x2_trans(u32 shared, u32 r0, u32 r1) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1, %2};\n" ::"r"(shared), "r"(r0),
+               "r"(r1)
+               : "memory");
+}
+
 // --- Clusters.
 
 __device__ __forceinline__ u32 cluster_rank() {
@@ -122,12 +135,16 @@ __device__ __forceinline__ u32 cluster_rank() {
   return rank;
 }
 
-/// All threads of all CTAs of the cluster; what was written before is visible after.
-__device__ __forceinline__ void cluster_sync() {
-  asm volatile(
-      "barrier.cluster.arrive.release.aligned;\n"
-      "barrier.cluster.wait.acquire.aligned;\n" ::
-          : "memory");
+/// The cluster's barrier, all threads of all its CTAs, in two halves. An arrival that orders memory waits
+/// for the thread's global stores, a microsecond after an epilogue: where only time counts, it does not.
+__device__ __forceinline__ void cluster_arrive() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\n" ::: "memory");
+}
+__device__ __forceinline__ void cluster_arrive_relaxed() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;\n" ::: "memory");
+}
+__device__ __forceinline__ void cluster_wait() {
+  asm volatile("barrier.cluster.wait.acquire.aligned;\n" ::: "memory");
 }
 
 /// The address, in the cluster's window, of `shared` in CTA `rank`.

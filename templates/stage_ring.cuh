@@ -3,9 +3,10 @@
 //
 //   | stage 0 | stage 1 | ... | (patches) | filled[0..S) | empty[0..S) |
 //
-// filled[s] ends a phase when the stage's bytes have landed, empty[s] when every consumer warp that reads
-// the stage has released it: those of one warp group in each CTA along n, since each CTA's activations
-// land in all of them. The n-th use of a slot has parity n % 2.
+// filled[s] ends a phase when the stage's bytes have landed, empty[s] when every consumer warp of every
+// CTA along n has released it, since each CTA's activations land in all of them. All warps read all
+// stages: a warp that skipped one could see the next use of its slot before the last had landed, and a
+// wait for one parity cannot tell. The n-th use of a slot has parity n % 2.
 #pragma once
 
 #include "kernel_config.h"
@@ -19,10 +20,9 @@ struct RingPosition {
   int slot = 0;
   u32 parity = 0;
 
-  __device__ void advance(int stages) {  // at most num_stages
-    slot += stages;
-    if (slot >= kConfig.num_stages) {
-      slot -= kConfig.num_stages;
+  __device__ void advance() {
+    if (++slot == kConfig.num_stages) {
+      slot = 0;
       parity ^= 1;
     }
   }
@@ -47,7 +47,7 @@ struct StageRing {
   __device__ void init() const {
     for (int slot = 0; slot < kConfig.num_stages; ++slot) {
       mbarrier_init(filled(slot), 1);
-      mbarrier_init(empty(slot), kConfig.warps_n * kConfig.cluster_n);
+      mbarrier_init(empty(slot), warps(kConfig) * kConfig.cluster_n);
     }
     mbarrier_init_fence();
     fence_async_proxy();
@@ -64,6 +64,7 @@ struct StageRing {
 
   /// By a whole warp that has read the stage; `rank_k` names its row of the cluster.
   __device__ void release(int slot, int lane, u32 rank_k) const {
+    warp_sync();  // one lane speaks for what all have read
     if constexpr (kConfig.cluster_n == 1) {
       if (lane == 0) mbarrier_arrive(empty(slot));
     } else {

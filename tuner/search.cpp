@@ -17,6 +17,8 @@
 namespace nvfp4 {
 namespace {
 
+constexpr int kFamilyProposals = 4;
+
 // Collects candidates: each config once, only legal ones, blocked ones never.
 class Selection {
  public:
@@ -93,6 +95,16 @@ std::vector<Candidate> choose_candidates(const Problem& problem, int64_t m, cons
   const size_t proposed =
       std::min<size_t>(space.size(), std::max(options.max_candidates - explored, 1));
   for (size_t i = 0; i < proposed; ++i) selection.add(space[i], Origin::model);
+  // The model orders the configs of one family better than the families: each has its best tried.
+  for (const Family family : {Family::mma, Family::wgmma}) {
+    int missing = kFamilyProposals;
+    for (const KernelConfig& config : space) {
+      if (missing == 0) break;
+      if (config.family != family) continue;
+      selection.add(config, Origin::model);
+      --missing;
+    }
+  }
 
   std::mt19937_64 random(options.seed ^ static_cast<uint64_t>(m) * 0x9e3779b97f4a7c15u);
   llvm::SmallVector<KernelConfig, 0> rest(space.begin() + proposed, space.end());
