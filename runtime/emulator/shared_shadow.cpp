@@ -60,8 +60,10 @@ void SharedShadow::start_block(bool forget) {
 
 std::string SharedShadow::thread_name(int warp, int lane) const {
   const int thread = warp % warps_ * 32 + lane;
-  if (order_.warps() == warps_) return fmt::format("thread {}", thread);
-  return fmt::format("thread {} of CTA {} of the cluster", thread, warp / warps_);
+  const std::string name =
+      lane == kWholeWarp ? fmt::format("warp {}", warp % warps_) : fmt::format("thread {}", thread);
+  if (order_.warps() == warps_) return name;
+  return fmt::format("{} of CTA {} of the cluster", name, warp / warps_);
 }
 
 std::string SharedShadow::unseen_phase(const Write& write) const {
