@@ -42,7 +42,7 @@ std::optional<std::string> range_reason(const KernelConfig& c) {
   if (auto r = outside("block_m", c.block_m, 8, wgmma ? 256 : 128)) return r;
   if (auto r = outside("block_k", c.block_k, 64, 512)) return r;
   if (auto r = outside("warps_n", c.warps_n, 1, 16)) return r;
-  if (auto r = outside("warps_k", c.warps_k, 1, wgmma ? 2 : 16)) return r;
+  if (auto r = outside("warps_k", c.warps_k, 1, wgmma ? 1 : 16)) return r;
   if (auto r = outside("num_stages", c.num_stages, 2, wgmma ? kMaxWgmmaStages : kMaxStages))
     return r;
   if (auto r = outside("split_k", c.split_k, 1, 16)) return r;
@@ -71,7 +71,6 @@ std::optional<std::string> wgmma_reason(const KernelConfig& c, const Device& dev
     return fmt::format("family wgmma needs sm_90a, the device is {}", sm_name(device.arch));
   }
   if (auto r = not_multiple("warps_n", c.warps_n, 4)) return r;  // whole warpgroups
-  if (auto r = not_multiple("block_k", c.block_k, 64 * c.warps_k)) return r;
   if (c.schedule != Schedule::data_parallel || c.split_k != 1) {
     return fmt::format("schedule {} with split_k = {} is not wgmma's: it shares tiles by cluster_k",
                        name(c.schedule), c.split_k);
@@ -82,7 +81,7 @@ std::optional<std::string> wgmma_reason(const KernelConfig& c, const Device& dev
   if (auto r = not_multiple("block_m", c.block_m, kTokenTile * c.cluster_n)) return r;
   // A warp looks for its next stage before it has released the last but one if a stage is one
   // group.
-  const int held = units_per_warp(c) * k_tiles_per_stage(c) == c.warps_k ? 2 : 1;
+  const int held = units_per_warp(c) * k_tiles_per_stage(c) == 1 ? 2 : 1;
   if (c.num_stages <= held) {
     return fmt::format("num_stages = {} leaves no stage ahead of the {} in use", c.num_stages,
                        held);
@@ -156,7 +155,8 @@ IntList tile_heights(const Problem& problem, int64_t tiles_m, int warps_n, const
 IntList stage_counts(KernelConfig config, const Device& device) {
   const int share = std::min(device.smem_per_block, device.smem_per_sm / config.ctas_per_sm - 1024);
   const bool wgmma = is_wgmma(config);
-  const int fixed = patch_bytes(config) + (wgmma ? kMaxWgmmaStages * 16 : 0);
+  const int fixed =
+      patch_bytes(config) + exchange_bytes(config) + (wgmma ? kMaxWgmmaStages * 16 + 16 : 0);
   const int deepest =
       std::min(wgmma ? kMaxWgmmaStages : kMaxStages,
                (share - fixed) / ((wgmma ? 1 : config.warps_k) * stage_bytes(config)));
@@ -305,7 +305,7 @@ constexpr Cluster kClusters[] = {{1, 1}, {2, 1}, {4, 1}, {1, 2}, {1, 3},
                                  {1, 4}, {2, 2}, {2, 4}, {4, 2}};
 
 void add_wgmma(Collector& collector, const Problem& problem, int64_t m, const Device& device) {
-  KernelConfig config{.family = Family::wgmma, .act = problem.act, .pdl = true};
+  KernelConfig config{.family = Family::wgmma, .act = problem.act, .warps_k = 1, .pdl = true};
   const auto add_depths = [&] {
     for (const int block_k : {64, 128, 256}) {
       config.block_k = block_k;
@@ -318,9 +318,7 @@ void add_wgmma(Collector& collector, const Problem& problem, int64_t m, const De
   const auto add_warps = [&] {
     for (const int slots : {1, 2}) {
       config.warps_n = config.block_n / (slots * kUnitRows);
-      for (config.warps_k = 1; config.warps_k <= 2; ++config.warps_k) {
-        if (warps(config) <= 16) add_depths();
-      }
+      if (warps(config) <= 16) add_depths();
     }
   };
   for (const int block_m : wgmma_token_tiles(m)) {

@@ -38,8 +38,7 @@ constexpr double kLaunchPdl = 0.8e-6;   // start, first stage and epilogue where
 constexpr double kLaunch = 2.4e-6;      // and where they do not
 constexpr double kMulticast = 1.9e-6;   // clusters along n, once a launch
 constexpr double kRound = 1.9e-6;       // epilogue and restart between two output tiles of a CTA
-constexpr double kClusterSum = 2.0e-6;  // sums through distributed shared memory
-constexpr double kGroupSum = 0.7e-6;    // sums of two groups of warps
+constexpr double kClusterSum = 0.9e-6;  // sums pushed through distributed shared memory
 constexpr double kSumBytesPerCycle = 39;
 
 double norm(double p, std::initializer_list<double> terms) {
@@ -86,13 +85,11 @@ double stage_cycles(const KernelConfig& config, const Work& work, double tensor_
   return norm(kRingNorm, {use, turn});
 }
 
-double unhidden_seconds(const KernelConfig& config, const Work& work, double tokens, double clock) {
+double unhidden_seconds(const KernelConfig& config, const Work& work, double clock) {
   double seconds = (config.pdl ? kLaunchPdl : kLaunch) + (work.rounds - 1) * kRound;
   if (config.cluster_n > 1) seconds += kMulticast;
-  if (reduces_in_smem(config)) {
-    const double bytes = 2.0 * config.warps_k * tokens * config.block_n * 4;
-    seconds += work.rounds * ((config.cluster_k > 1 ? kClusterSum : kGroupSum) +
-                              bytes / (kSumBytesPerCycle * clock));
+  if (config.cluster_k > 1) {
+    seconds += work.rounds * (kClusterSum + exchange_bytes(config) / (kSumBytesPerCycle * clock));
   }
   return seconds;
 }
@@ -117,8 +114,7 @@ CostEstimate estimate_wgmma(const KernelConfig& config, const Problem& problem, 
   const double l2 = work.rounds * work.resident * work.steps * (work.tiles * 2304 + activations) /
                     (kL2BytesPerSmCycle * clock);
   const double consume = work.rounds * work.steps * stage_cycles(config, work, tensor_rate) / clock;
-  const double tokens = std::min<double>(double(m), config.block_m);
-  const double fixed = unhidden_seconds(config, work, tokens, clock);
+  const double fixed = unhidden_seconds(config, work, clock);
 
   const double busy = norm(kBusyNorm, {memory, l2, consume});
   CostEstimate result{.seconds = busy + fixed, .bound = "memory"};

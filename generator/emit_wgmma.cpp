@@ -13,11 +13,16 @@ std::string emit_wgmma_tile(const KernelConfig& config) {
   for (int i = 0; i < sums; ++i) {
     const char* line = i % 8 == 7 && i + 1 < sums ? "\"\n        \"" : "";
     names += fmt::format("%{}{}{}", i, i + 1 < sums ? ", " : "", line);
-    operands += fmt::format("{}\"+f\"(d[{}])", i == 0 ? "" : i % 8 == 0 ? ",\n          " : ", ", i);
+    operands += fmt::format("{}\"+f\"(d[{}])",
+                            i == 0       ? ""
+                            : i % 8 == 0 ? ",\n          "
+                                         : ", ",
+                            i);
   }
   return fmt::format(
       "struct WgmmaTile {{\n"
-      "  static __device__ __forceinline__ void multiply(float (&d)[{0}], const nvfp4::u32 (&a)[4],\n"
+      "  static __device__ __forceinline__ void multiply(float (&d)[{0}], const nvfp4::u32 "
+      "(&a)[4],\n"
       "                                                  nvfp4::u64 descriptor) {{\n"
       "    asm volatile(\n"
       "        \"wgmma.mma_async.sync.aligned.m64n{1}k16.f32.{2}.{2} {{\"\n"

@@ -47,9 +47,9 @@ int resident_ctas(const KernelConfig& config, const Device& device) {
   const int by_smem = device.smem_per_sm / (smem_bytes(config) + kReservedSmem);
   const int by_threads = device.threads_per_sm / threads(config);
   // With setmaxnreg the compiler takes all that the launch bounds allow.
-  const int registers =
-      is_wgmma(config) ? launch_registers(config)
-                       : std::min(register_budget(config), (estimated_registers(config) + 7) / 8 * 8);
+  const int registers = is_wgmma(config) ? launch_registers(config)
+                                         : std::min(register_budget(config),
+                                                    (estimated_registers(config) + 7) / 8 * 8);
   const int by_registers = device.registers_per_sm / (registers * threads(config));
   return std::min({by_smem, by_threads, by_registers, device.ctas_per_sm});
 }

@@ -7,12 +7,12 @@
 //   bulk copy of weights --> | activations | packed weights | --> decode --> wgmma (async)
 //   tensor copy of tokens    filled[s]: bytes have landed          release: empty[s]
 //
-// A CTA owns a strip of block_n rows (strip.cuh), a warpgroup one or more of its 64-row tiles. With
-// warps_k = 2 two groups of warps take the k tiles of every stage in turn.
+// A CTA owns a strip of block_n rows (strip.cuh), a warpgroup one or more of its 64-row tiles. (Two groups of
+// warps that took the k tiles of a stage in turn were slower: 18.3 against 16.6 us at 15360 x 3840, M = 64.)
 //
 // A cluster is cluster_n x cluster_k CTAs. Along n they multiply different rows by the same tokens: each
-// fetches 1 / cluster_n of them and multicasts it. Along k each takes a share of the steps, and the sums
-// meet through distributed shared memory. Both exist because of L2: at 15360 x 3840, M = 64, 120 CTAs of
+// fetches 1 / cluster_n of them and multicasts it. Along k each takes a share of the steps (cluster_sum.cuh
+// adds them up). Both exist because of L2: at 15360 x 3840, M = 64, 120 CTAs of
 // 128 rows read 59 MB of activations beside 33 MB of weights, and about 5 TB/s is what L2 gives.
 //
 // wgmma is asynchronous: while one group of four k16 steps runs, the next is decoded into the other of
@@ -21,6 +21,7 @@
 // 15360 x 3840, M = 64, and with more than four of them in flight ptxas serialises, C7513.)
 #pragma once
 
+#include "cluster_sum.cuh"
 #include "decode.cuh"
 #include "epilogue.cuh"
 #include "gemm_params.h"
@@ -39,6 +40,7 @@ struct GemmWgmma {
   static_assert(kConfig.family == Family::wgmma);
   using Ring = StageRing<kConfig>;
   using Weights = Strip<kConfig, kN, kK>;
+  using Exchange = ClusterSum<kConfig>;
   static constexpr int kSlots = units_per_warp(kConfig);  ///< 64-row tiles of one warpgroup
   static constexpr int kStageTiles = k_tiles_per_stage(kConfig);
   static constexpr int kSteps = (Weights::kKTiles + kStageTiles - 1) / kStageTiles;
@@ -47,8 +49,8 @@ struct GemmWgmma {
   static constexpr int kCluster = cluster_ctas(kConfig);
   static constexpr int kActivations = kStageTiles * activation_tile_bytes(kConfig);
   static constexpr int kSliceTokens = kConfig.block_m / kConfig.cluster_n;
-  static constexpr int kGroups = kSlots * kStageTiles / kConfig.warps_k;  ///< wgmma groups of a stage
-  using Sums = float[kSlots][kConfig.block_m / 2];
+  static constexpr int kGroups = kSlots * kStageTiles;  ///< wgmma groups of a stage
+  using Sums = typename Exchange::Sums;
 
   const GemmParams& params;
   const TensorMap& map;
@@ -90,9 +92,14 @@ struct GemmWgmma {
     return {static_cast<int>(tile / params.tiles_m * kConfig.cluster_n + rank_n) * Weights::kTiles};
   }
 
+  __device__ Exchange exchange() const {
+    return {smem_address(smem) + pipeline_bytes(kConfig) + patch_bytes(kConfig), ring.sums(),
+            static_cast<int>(rank_k), rank_n};
+  }
+
   // --- What all warps of a CTA, and of a cluster, do together.
 
-  // The ring exists. mbarrier_init_fence has ordered it: the arrival need not.
+  // The barriers exist. mbarrier_init_fence has ordered it: the arrival need not.
   __device__ static void begin() {
     if constexpr (kCluster > 1) {
       cluster_arrive_relaxed();
@@ -102,31 +109,11 @@ struct GemmWgmma {
     }
   }
 
-  // The sums of all CTAs along k lie in shared memory.
-  __device__ static void sums_written() {
-    if constexpr (kConfig.cluster_k > 1) {
-      cluster_arrive();
-      cluster_wait();
-    }
-  }
-
-  // The sums have been read: the ring may be filled for the next tile.
-  __device__ void sums_read(u32 tile) const {
-    if (tile + tile_stride() >= tiles()) return;
-    if constexpr (kCluster > 1) {
-      cluster_arrive();
-      cluster_wait();
-    } else {
-      cta_sync();
-    }
-  }
-
-  // No CTA leaves while its peers along k read its sums.
-  __device__ static void end() {
-    if constexpr (kConfig.cluster_k > 1) {
-      cluster_arrive_relaxed();
-      cluster_wait();
-    }
+  // All have read the sums that their peers sent: the next tile's may come.
+  __device__ void end_tile(u32 tile) const {
+    if (kConfig.cluster_k == 1 || tile + tile_stride() >= tiles()) return;
+    cluster_arrive();
+    cluster_wait();
   }
 
   // --- The producer warpgroup: one lane of it starts all copies.
@@ -140,6 +127,7 @@ struct GemmWgmma {
     if (elected) {
       prefetch_tensor_map(&map);
       ring.init();
+      if (kConfig.cluster_k > 1) exchange().expect();
       if (first_step() < last_step()) fill_weights(0, strip(first_tile()), first_step());
     }
     warp_sync();
@@ -163,17 +151,13 @@ struct GemmWgmma {
         }
       }
       warp_sync();
-      if constexpr (reduces_in_smem(kConfig)) {
-        sums_written();
-        sums_read(tile);
-      }
+      end_tile(tile);
+      if (elected && kConfig.cluster_k > 1 && tile + tile_stride() < tiles()) exchange().expect();
     }
     if (elected && kConfig.cluster_n > 1) drain(at);
-    warp_sync();
-    end();
   }
 
-  // Nor does it leave while its peers' releases of its last stages are on their way to its barriers.
+  // No CTA leaves while its peers' releases of its last stages are on their way to its barriers.
   __device__ void drain(typename Ring::Position at) const {
     for (int i = 0; i < kConfig.num_stages; ++i) {
       ring.wait_empty(at);
@@ -207,32 +191,24 @@ struct GemmWgmma {
     begin();
     wait_for_predecessor();
     typename Ring::Position at;
+    u32 parity = 0;  // of the sums' mbarrier
     for (u32 tile = first_tile(); tile < tiles(); tile += tile_stride()) {
       Sums sums;
       const Weights rows = strip(tile);
-      const int token = static_cast<int>(tile % params.tiles_m) * kConfig.block_m;
       // The factors are fetched here: a load from L2 behind the main loop costs 0.6 us.
-      if constexpr (reduces_in_smem(kConfig)) {
-        const int row = rows.first * kTileRows + reduced_row();
-        const float factor = row_factor<kN>(params, row);
-        multiply(at, sums);
-        reduce(row, token, sums, factor);
-        sums_read(tile);
-      } else {
-        float factors[kSlots];
+      float factors[kSlots];
 #pragma unroll
-        for (int r = 0; r < kSlots; ++r) factors[r] = row_factor<kN>(params, rows.first * kTileRows + strip_row(r));
-        multiply(at, sums);
-        store(rows, token, sums, factors);
-      }
+      for (int r = 0; r < kSlots; ++r) factors[r] = row_factor<kN>(params, rows.first * kTileRows + strip_row(r));
+      multiply(at, sums);
+      if constexpr (kConfig.cluster_k > 1) exchange().exchange(sums, warp, lane, parity);
+      store(rows, static_cast<int>(tile % params.tiles_m) * kConfig.block_m, sums, factors);
+      end_tile(tile);
+      parity ^= 1;
     }
-    end();
   }
 
-  __device__ int group() const { return kConfig.warps_k == 1 ? 0 : warp / kConfig.warps_n; }
-
   /// The 64-row tile of the strip that this warp's warpgroup multiplies in slot r, and the warp's 16 rows.
-  __device__ int strip_tile(int r) const { return warp % kConfig.warps_n / 4 * kSlots + r; }
+  __device__ int strip_tile(int r) const { return warp / 4 * kSlots + r; }
   __device__ int strip_row(int r) const { return strip_tile(r) * kTileRows + warp % 4 * kUnitRows; }
 
   /// A lane's share of one unit and k tile: four words of codes, eight block scales.
@@ -276,7 +252,7 @@ struct GemmWgmma {
   __device__ __forceinline__ void multiply_stage(typename Ring::Position& at, int& previous, int left,
                                                  Words& next, Sums& sums, Fragments (&sets)[2]) const {
     const int slot = at.slot;
-    const u64 tokens = wgmma_descriptor(ring.stage(slot)) + group() * (activation_tile_bytes(kConfig) / 16);
+    const u64 tokens = wgmma_descriptor(ring.stage(slot));
 #pragma unroll
     for (int y = 0; y < kGroups; ++y) {
       Fragments& set = sets[(kFirstSet + y) % 2];
@@ -293,10 +269,9 @@ struct GemmWgmma {
         decode<kConfig.act>(words.codes.x[s], scale_pair<kConfig.act>(words.scales.x[s / 2], s), set.a[s]);
       }
       wgmma_fence();
-      constexpr int kGroupTokens = kConfig.warps_k * activation_tile_bytes(kConfig) / 16;
 #pragma unroll
       for (int s = 0; s < 4; ++s) {
-        Wgmma::multiply(sums[y % kSlots], set.a[s], tokens + y / kSlots * kGroupTokens + s * 2);
+        Wgmma::multiply(sums[y % kSlots], set.a[s], tokens + y / kSlots * (activation_tile_bytes(kConfig) / 16) + s * 2);
       }
       wgmma_commit();
       wgmma_wait<1>();
@@ -306,11 +281,10 @@ struct GemmWgmma {
     previous = slot;
   }
 
-  // The words of wgmma group `y` of a stage: slot y % kSlots, k tile y / kSlots of this group's.
+  // The words of wgmma group `y` of a stage: slot y % kSlots, k tile y / kSlots.
   __device__ __forceinline__ Words load_words(int slot, int y) const {
-    const int k_tile = y / kSlots * kConfig.warps_k + group();
     const unsigned char* tile = smem + slot * stage_bytes(kConfig) + kActivations +
-                                strip_tile(y % kSlots) * Weights::kTileStride + k_tile * kTileBytes;
+                                strip_tile(y % kSlots) * Weights::kTileStride + y / kSlots * kTileBytes;
     Words words;
     words.codes = *reinterpret_cast<const U32x4*>(tile + warp % 4 * kUnitCodeBytes + lane * 16);
     words.scales = *reinterpret_cast<const U32x2*>(tile + kTileScaleOffset + warp % 4 * kUnitScaleBytes +
@@ -320,78 +294,12 @@ struct GemmWgmma {
 
   __device__ void store(const Weights& rows, int first_token, const Sums& sums,
                         const float (&factors)[kSlots]) const {
-    const TileStore<kConfig, kN> tile{
-        params, smem + pipeline_bytes(kConfig) + warp * (kPatchTokens * kPatchRowBytes), lane};
+    const TileStore<kConfig, kN> tile{params, smem + pipeline_bytes(kConfig) + warp * (kPatchTokens * kPatchRowBytes),
+                                      lane, Exchange::first(rank_k), Exchange::first(rank_k + 1)};
 #pragma unroll
     for (int r = 0; r < kSlots; ++r) {
       tile.store(sums[r], rows.first * kTileRows + strip_row(r), first_token, factors[r]);
     }
-  }
-
-  // In the reduction a thread keeps to eight rows and walks over tokens.
-  static constexpr int kRowGroups = kConfig.block_n / kRowsPerThread;
-  static constexpr int kTokensAtOnce = warps(kConfig) * kWarpThreads / kRowGroups;
-  __device__ int reduced_row() const { return static_cast<int>(threadIdx.x) % kRowGroups * kRowsPerThread; }
-
-  // Sums the warp groups of all CTAs along k, group by group in a fixed order, and stores the tile. The
-  // slabs take over the ring, which is empty.
-  __device__ void reduce(int row, int first_token, const Sums& sums, float factor) {
-    float* tile = reinterpret_cast<float*>(smem);
-    named_barrier_sync(1, warps(kConfig) * kWarpThreads);  // all groups have left the ring
-    write_sums(tile, sums);
-    if constexpr (kConfig.cluster_k > 1) {
-      sums_written();
-    } else {
-      named_barrier_sync(1, warps(kConfig) * kWarpThreads);
-    }
-    const int left = params.m - first_token;
-    const int tokens = left < kConfig.block_m ? left : kConfig.block_m;
-    const int first = static_cast<int>(threadIdx.x) / kRowGroups;
-    if (first < kTokensAtOnce) {
-      for (int token = static_cast<int>(rank_k) * kTokensAtOnce + first; token < tokens;
-           token += kTokensAtOnce * kConfig.cluster_k) {
-        store_rows<kConfig, kN>(params, sum_cluster(tile, token, reduced_row()), first_token + token, row, factor);
-      }
-    }
-    fence_async_proxy();  // the ring's next copies come after these accesses
-    warp_sync();
-  }
-
-  __device__ void write_sums(float* tile, const Sums& sums) const {
-    constexpr int kPitch = reduction_pitch(kConfig);
-#pragma unroll
-    for (int r = 0; r < kSlots; ++r) {
-      float* corner = tile + (group() * kConfig.block_m + lane % 4 * 2) * kPitch + strip_row(r) + lane / 4;
-#pragma unroll
-      for (int t = 0; t < kConfig.block_m / kTokenTile; ++t) {
-        float* at = corner + t * kTokenTile * kPitch;
-        at[0] = sums[r][t * 4];
-        at[kPitch] = sums[r][t * 4 + 1];
-        at[8] = sums[r][t * 4 + 2];
-        at[kPitch + 8] = sums[r][t * 4 + 3];
-      }
-    }
-  }
-
-  __device__ RowSums sum_cluster(const float* tile, int token, int row) const {
-    if constexpr (kConfig.cluster_k == 1) return sum_groups<kConfig>(tile, token, row);
-    RowSums total = {};
-#pragma unroll
-    for (int part = 0; part < kConfig.cluster_k; ++part) {
-      const u32 peer = cluster_address(smem_address(tile), part * kConfig.cluster_n + rank_n);
-#pragma unroll
-      for (int g = 0; g < kConfig.warps_k; ++g) {
-        const u32 slab = peer + ((g * kConfig.block_m + token) * reduction_pitch(kConfig) + row) * 4;
-        const F32x4 low = load_cluster(slab);
-        const F32x4 high = load_cluster(slab + 16);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          total.x[i] += low.x[i];
-          total.x[i + 4] += high.x[i];
-        }
-      }
-    }
-    return total;
   }
 };
 

@@ -18,9 +18,9 @@ struct KernelConfig {
   Activation act = Activation::bf16;
   int block_n = 64;     ///< weight rows a CTA owns; a multiple of 16 x warps_n
   int block_m = 16;     ///< tokens a CTA owns; a multiple of 8
-  int block_k = 64;     ///< k of one pipeline stage; a multiple of 64, for wgmma of 64 x warps_k
+  int block_k = 64;     ///< k of one pipeline stage; a multiple of 64
   int warps_n = 1;      ///< warps of a group: they share a stage's activations and split its rows
-  int warps_k = 4;      ///< warp groups: each takes stages in turn (mma) or k tiles of each (wgmma)
+  int warps_k = 4;      ///< warp groups that take stages in turn (mma); 1 for wgmma
   int num_stages = 3;   ///< depth of the pipeline: of each group's own (mma), of the CTA's (wgmma)
   Schedule schedule = Schedule::data_parallel;
   int split_k = 1;      ///< CTAs that share one output tile under Schedule::split_k
@@ -77,37 +77,40 @@ constexpr int pipeline_bytes(const KernelConfig& c) {
   return (is_wgmma(c) ? 1 : c.warps_k) * c.num_stages * stage_bytes(c);
 }
 
-/// Row pitch, in floats, of the tile in which warp groups leave their sums: + 4 keeps the scattered
-/// fragment stores free of bank conflicts.
+/// Row pitch, in floats, of the tile in which the mma family's warp groups leave their sums: + 4 keeps the
+/// scattered fragment stores free of bank conflicts.
 constexpr int reduction_pitch(const KernelConfig& c) { return c.block_n + 4; }
 
 constexpr int reduction_bytes(const KernelConfig& c) {
-  return c.warps_k * c.block_m * reduction_pitch(c) * 4;
+  return is_wgmma(c) ? 0 : c.warps_k * c.block_m * reduction_pitch(c) * 4;
 }
 
-/// True when a tile's sums lie in several warp groups or CTAs of a cluster and meet in shared memory;
-/// the mma family always takes that way.
-constexpr bool reduces_in_smem(const KernelConfig& c) {
-  return !is_wgmma(c) || c.warps_k * c.cluster_k > 1;
-}
-
-/// Without a reduction each warp turns its sums, 32 tokens x 16 rows of output at a time, in a patch of
-/// its own beside the pipeline, which goes on filling.
+/// A warp of the wgmma family turns its sums, 32 tokens x 16 rows of output at a time, in a patch of its
+/// own beside the pipeline, which goes on filling.
 constexpr int kPatchTokens = 32;
 constexpr int kPatchRowBytes = 32;
 constexpr int patch_bytes(const KernelConfig& c) {
-  return reduces_in_smem(c) ? 0 : warps(c) * kPatchTokens * kPatchRowBytes;
+  return is_wgmma(c) ? warps(c) * kPatchTokens * kPatchRowBytes : 0;
 }
 
-/// Two mbarriers a stage: filled and empty.
-constexpr int barrier_bytes(const KernelConfig& c) { return is_wgmma(c) ? c.num_stages * 16 : 0; }
+/// Token tiles that one CTA of a cluster along k finishes at most, and the sums of them that its peers send.
+constexpr int exchanged_token_tiles(const KernelConfig& c) {
+  return (c.block_m / kTokenTile + c.cluster_k - 1) / c.cluster_k;
+}
+constexpr int exchange_bytes(const KernelConfig& c) {
+  return (c.cluster_k - 1) * c.block_n / kUnitRows * exchanged_token_tiles(c) * 512;
+}
 
-/// Dynamic shared memory: the pipeline, whose space the reduction reuses after it drains, then patches
-/// and barriers.
+/// Two mbarriers a stage, filled and empty, and one for the sums of a cluster.
+constexpr int barrier_bytes(const KernelConfig& c) { return is_wgmma(c) ? c.num_stages * 16 + 16 : 0; }
+
+/// Dynamic shared memory: the pipeline, whose space the mma family's reduction reuses after it drains, then
+/// patches, exchanged sums and barriers.
 constexpr int smem_bytes(const KernelConfig& c) {
   const int pipeline = pipeline_bytes(c);
-  const int reduction = reduces_in_smem(c) ? reduction_bytes(c) : 0;
-  return (pipeline > reduction ? pipeline : align_up(reduction, 16)) + patch_bytes(c) + barrier_bytes(c);
+  const int reduction = reduction_bytes(c);
+  return (pipeline > reduction ? pipeline : align_up(reduction, 16)) + patch_bytes(c) + exchange_bytes(c) +
+         barrier_bytes(c);
 }
 
 /// Registers a thread is launched with so that ctas_per_sm CTAs stay resident (64 Ki registers an SM, 255

@@ -154,9 +154,20 @@ __device__ __forceinline__ u32 cluster_address(u32 shared, u32 rank) {
   return address;
 }
 
-__device__ __forceinline__ F32x4 load_cluster(u32 address) {
+/// Stores 16 bytes into another CTA's shared memory and counts them into an mbarrier there; both addresses
+/// are of the cluster's window.
+__device__ __forceinline__ void store_async(u32 address, u32 barrier, float a, float b, float c, float d) {
+  asm volatile(
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%2, %3, %4, %5}, [%1];\n" ::"r"(
+          address),
+      "r"(barrier), "r"(__float_as_uint(a)), "r"(__float_as_uint(b)), "r"(__float_as_uint(c)),
+      "r"(__float_as_uint(d))
+      : "memory");
+}
+
+__device__ __forceinline__ F32x4 load_shared(u32 address) {
   F32x4 v;
-  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];\n"
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];\n"
                : "=f"(v.x[0]), "=f"(v.x[1]), "=f"(v.x[2]), "=f"(v.x[3])
                : "r"(address)
                : "memory");

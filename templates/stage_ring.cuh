@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ring of stages between the producer warp and the consumer warps, in dynamic shared memory:
 //
-//   | stage 0 | stage 1 | ... | (patches) | filled[0..S) | empty[0..S) |
+//   | stage 0 | stage 1 | ... | patches | exchanged sums | filled[0..S) | empty[0..S) | sums |
 //
 // filled[s] ends a phase when the stage's bytes have landed, empty[s] when every consumer warp of every
 // CTA along n has released it, since each CTA's activations land in all of them. All warps read all
@@ -42,6 +42,7 @@ struct StageRing {
   __device__ u32 stage(int slot) const { return base + slot * stage_bytes(kConfig); }
   __device__ u32 filled(int slot) const { return barriers + slot * 8; }
   __device__ u32 empty(int slot) const { return barriers + (kConfig.num_stages + slot) * 8; }
+  __device__ u32 sums() const { return barriers + kConfig.num_stages * 16; }
 
   /// By one thread.
   __device__ void init() const {
@@ -49,6 +50,7 @@ struct StageRing {
       mbarrier_init(filled(slot), 1);
       mbarrier_init(empty(slot), warps(kConfig) * kConfig.cluster_n);
     }
+    mbarrier_init(sums(), 1);
     mbarrier_init_fence();
     fence_async_proxy();
   }

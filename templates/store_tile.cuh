@@ -21,6 +21,8 @@ struct TileStore {
   const GemmParams& params;
   unsigned char* patch;  ///< the warp's own
   int lane;
+  int first_tile;  ///< token tiles [first_tile, last_tile) are stored
+  int last_tile;
 
   /// Whether every row of the output can take 16-byte stores.
   __device__ bool vectors() const {
@@ -46,6 +48,10 @@ struct TileStore {
   }
 
  private:
+  __device__ bool mine(int token) const {
+    return token >= first_tile * kTokenTile && token < last_tile * kTokenTile;
+  }
+
   // A product without bias keeps the sign of its zero.
   __device__ float finish(float sum, float factor, float bias) const {
     return params.bias != nullptr ? __fmaf_rn(sum, factor, bias) : sum * factor;
@@ -67,7 +73,8 @@ struct TileStore {
     const bool inside = row + lane % 2 * 8 < kN;
 #pragma unroll
     for (int base = 0; base < kTokens; base += kPatchTokens) {
-      if (first_token + base >= params.m) return;
+      if (first_token + base >= params.m || base >= last_tile * kTokenTile) return;
+      if (base + kPatchTokens <= first_tile * kTokenTile) continue;
       warp_sync();  // the patch has been read
 #pragma unroll
       for (int t = base / kTokenTile; t < (base + kPatchTokens) / kTokenTile; t += 2) {
@@ -91,7 +98,7 @@ struct TileStore {
 #pragma unroll
       for (int pass = 0; pass < kPatchTokens; pass += kWarpThreads / 2) {
         const int token = pass + lane / 2;
-        if (base + token < kTokens && first_token + base + token < params.m && inside) {
+        if (mine(base + token) && first_token + base + token < params.m && inside) {
           *reinterpret_cast<U32x4*>(out + (first_token + base + token) * params.ldo * 2) =
               *reinterpret_cast<const U32x4*>(place(token, lane % 2));
         }
@@ -105,7 +112,7 @@ struct TileStore {
     for (int i = 0; i < kTokens / 2; ++i) {
       const int token = first_token + i / 4 * kTokenTile + lane % 4 * 2 + i % 2;
       const int at = row + lane / 4 + i / 2 % 2 * 8;
-      if (token >= params.m || at >= kN) continue;
+      if (!mine(token - first_token) || token >= params.m || at >= kN) continue;
       const float value = finish(sums[i], factor, bias[i / 2 % 2]);
       const long long place = token * params.ldo + at;
       if (params.out_type == OutputType::fp32) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What only a real GPU can show, in one run: a spread of kernels through the full gate as cubins;
-// the compute_80 PTX of the same templates, translated by the driver, through the same gate; and
-// the same bits from 100 launches. Ends with "N passed, N failed".
+// the compute_80 PTX of the mma family, translated by the driver, through the same gate; and the
+// same bits from 100 launches. Ends with "N passed, N failed". `silicon small` keeps to problems
+// that end soon under compute-sanitizer.
 #include <cstdio>
 #include <thread>
 
@@ -17,7 +18,21 @@ struct Case {
   KernelConfig config;
 };
 
-std::vector<Case> cases() {
+KernelConfig wgmma(Activation act, int block_n, int block_m, int block_k, int warps_n, int stages,
+                   int cluster_n = 1, int cluster_k = 1) {
+  return {.family = Family::wgmma,
+          .act = act,
+          .block_n = block_n,
+          .block_m = block_m,
+          .block_k = block_k,
+          .warps_n = warps_n,
+          .warps_k = 1,
+          .num_stages = stages,
+          .cluster_n = cluster_n,
+          .cluster_k = cluster_k};
+}
+
+std::vector<Case> cases(bool small) {
   std::vector<Case> list;
   for (const Activation act : {Activation::bf16, Activation::fp16}) {
     const KernelConfig decode{.act = act, .block_n = 176, .block_m = 8, .warps_k = 8};
@@ -33,20 +48,30 @@ std::vector<Case> cases() {
                              .split_k = 3};
     const KernelConfig stream{
         .act = act, .block_n = 128, .block_m = 16, .warps_n = 2, .schedule = Schedule::stream_k};
+    list.push_back({1003, 4112, 77, stream});
+    list.push_back({4001, 1040, 7, split});
+    list.push_back({1003, 1040, 61, wgmma(act, 128, 64, 128, 8, 4, 2, 2)});
+    list.push_back({2056, 1296, 13, wgmma(act, 64, 16, 64, 4, 6, 1, 3)});
+    list.push_back({1000, 528, 250, wgmma(act, 128, 256, 64, 8, 4, 2)});
+    if (small) continue;
     list.push_back({21504, 5376, 1, decode});
     list.push_back({21504, 5376, 16, shared});
     list.push_back({15360, 3840, 64, wide});
     list.push_back({4096, 4096, 29, split});
     list.push_back({5376, 21504, 16, stream});
-    list.push_back({1003, 4112, 77, stream});
-    list.push_back({4001, 1040, 7, split});
+    list.push_back({21504, 5376, 32, wgmma(act, 192, 32, 256, 12, 4)});
+    list.push_back({15360, 3840, 64, wgmma(act, 128, 64, 256, 8, 4, 4)});
+    list.push_back({5376, 21504, 64, wgmma(act, 192, 64, 256, 12, 3, 1, 4)});
+    list.push_back({4096, 4096, 64, wgmma(act, 64, 64, 256, 4, 4, 1, 2)});
+    list.push_back({15360, 3840, 1024, wgmma(act, 192, 128, 128, 12, 4, 2)});
+    list.push_back({4096, 4096, 777, wgmma(act, 128, 256, 64, 8, 5, 2)});
   }
   return list;
 }
 
 // "sm_90a, PDL" or "compute_80 PTX" of one case through the full gate, and repeated.
 std::string judge(const Gpu& gpu, const Case& c, const KernelConfig& config,
-                  const std::string& image) {
+                  const std::string& image, int launches) {
   const Problem problem{.n = c.n, .k = c.k, .act = config.act, .arch = gpu.facts().arch};
   const Kernel kernel(gpu, image, smem_bytes(config));
   Gate gate(gpu, problem, c.m, 1, 16);
@@ -83,7 +108,7 @@ std::string judge(const Gpu& gpu, const Case& c, const KernelConfig& config,
                           .out_type = OutputType::fp32,
                           .partials_offset = static_cast<unsigned>(plan.counter_bytes)};
   std::vector<std::byte> first(out.size()), bytes(out.size());
-  for (int launch = 0; launch < 100; ++launch) {
+  for (int launch = 0; launch < launches; ++launch) {
     out.fill(std::byte{0xFF}, stream.get());
     kernel.launch(params, plan, Pdl::off, stream.get());
     stream.synchronize();
@@ -96,10 +121,11 @@ std::string judge(const Gpu& gpu, const Case& c, const KernelConfig& config,
 
 }  // namespace
 
-int main() {
+int main(int count, char** words) {
+  const bool small = count > 1 && std::string_view(words[1]) == "small";
   const Gpu gpu = open_device("0").gpu;
   const Compiler compiler = Compiler::open(gpu.driver().version());
-  const std::vector<Case> list = cases();
+  const std::vector<Case> list = cases(small);
   std::vector<Compilation> native(list.size()), portable(list.size());
   std::vector<std::jthread> pool;
   for (size_t i = 0; i < list.size(); ++i) {
@@ -107,7 +133,9 @@ int main() {
       KernelConfig config = list[i].config;
       const Problem problem{
           .n = list[i].n, .k = list[i].k, .act = config.act, .arch = {8, 0, false}};
-      portable[i] = compiler.compile(emit_source(config, problem), problem.arch);
+      if (!is_wgmma(config)) {
+        portable[i] = compiler.compile(emit_source(config, problem), problem.arch);
+      }
       config.pdl = true;
       native[i] = compiler.compile(emit_source(config, problem), gpu.facts().arch);
     });
@@ -116,11 +144,13 @@ int main() {
   int passed = 0, failed = 0;
   for (size_t i = 0; i < list.size(); ++i) {
     for (const bool ptx : {false, true}) {
+      if (ptx && is_wgmma(list[i].config)) continue;  // wgmma is sm_90a's alone
       KernelConfig config = list[i].config;
       config.pdl = !ptx;
       std::string outcome;
       try {
-        outcome = judge(gpu, list[i], config, ptx ? portable[i].ptx : native[i].cubin);
+        outcome =
+            judge(gpu, list[i], config, ptx ? portable[i].ptx : native[i].cubin, small ? 3 : 100);
       } catch (const std::exception& error) {
         outcome = error.what();
       }
