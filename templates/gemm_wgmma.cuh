@@ -249,7 +249,7 @@ struct GemmWgmma {
 #pragma unroll
     for (int r = 0; r < kSlots; ++r) {
 #pragma unroll
-      for (int i = 0; i < kConfig.block_m / 2; ++i) sums[r][i] = 0;
+      for (int i = 0; i < kConfig.block_m / 2; ++i) pin(sums[r][i] = 0);
     }
     Fragments sets[2];
     int left = last_step() - first_step();

@@ -177,6 +177,10 @@ __device__ __forceinline__ void raise_registers() {
 // --- wgmma: four warps multiply 64 rows by block_m tokens, asynchronously. Registers handed to it may
 // --- not be touched until a wait has covered the group.
 
+/// A value has its register from here on. Without this the compiler writes a sum's first zero where it is
+/// first used, which is behind the fence.
+__device__ __forceinline__ void pin(float& value) { asm volatile("" : "+f"(value)); }
+
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory"); }
 
 __device__ __forceinline__ void wgmma_commit() {
