@@ -134,6 +134,11 @@ const Mutant kMutants[] = {
     {"no warp barrier before the patch is read", "store_tile.cuh",
      "      warp_sync();\n#pragma unroll\n      for (int pass",
      "#pragma unroll\n      for (int pass", kPlain},
+    {"bias of the wrong half", "store_tile.cuh", "bias[i % 2]),\n", "bias[0]),\n", kPlain},
+    {"multiplies the other group's k tile", "gemm_wgmma.cuh", "* kConfig.warps_k + group();",
+     "* kConfig.warps_k;", kGroups},
+    {"no barrier before the sums of two groups are read", "gemm_wgmma.cuh",
+     "      named_barrier_sync(1, warps(kConfig) * kWarpThreads);\n", "", kGroups},
     {"wrong scale group between k32 halves", "gemm_wgmma.cuh", "words.scales.x[s / 2]",
      "words.scales.x[0]", kPlain},
 };

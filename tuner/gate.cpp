@@ -230,6 +230,8 @@ GateResult Gate::run(const Kernel& kernel, const KernelConfig& config, int64_t m
     if (auto failure = tried(GateKind::exact, {OutputType::fp32, n, ragged}, 1)) return *failure;
     if (auto failure = tried(GateKind::position, {other, n + 8, m}, 1)) return *failure;
     if (auto failure = tried(GateKind::random, {OutputType::fp32, n + 3, m}, 1)) return *failure;
+    // The same with bias into rows that take vector stores.
+    if (auto failure = tried(GateKind::random, {same, align8(n), m}, 1)) return *failure;
     if (auto failure = tried(GateKind::special, {same, n + 1, m}, 1)) return *failure;
     covered += ", positions, random data, special values";
     if (m > 1) covered += fmt::format(", m = {}", m - 1);
