@@ -176,6 +176,29 @@ TEST_CASE("remote arrivals and st.async complete a peer's phase, in order with w
                 "reaches into the shared memory of CTA 1 of the cluster, which has ended");
 }
 
+TEST_CASE("a bulk copy goes from one CTA's shared memory to another's") {
+  const std::string start =
+      "setp.eq.u32 %p1, %r2, 0; add.u32 %r22, %r20, 1024; add.u32 %r23, %r21, 1024;\n"
+      "mapa.shared::cluster.u32 %r33, %r20, %r31; add.u32 %r34, %r33, 2048;\n"
+      "@%p1 mbarrier.init.shared::cta.b64 [%r20], 1;\n@%p1 fence.mbarrier_init.release.cluster;\n"
+      "@%p1 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r20], 128;\n"
+      "mad.lo.u32 %r40, %r30, 100, %r2;\nst.shared.u32 [%r23], %r40;\n"
+      "fence.proxy.async.shared::cta;\n" +
+      kSync +
+      "@%p1 cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%r34], [%r22], "
+      "128, [%r33];\n";
+  const std::string wait =
+      "W: mbarrier.try_wait.parity.shared::cta.b64 %p9, [%r20], 0;\n@!%p9 bra W;\n"
+      "ld.shared.u32 %r10, [%r21+2048];\n";
+  const auto out = results(pair(start + wait + kStoreR10));
+  for (unsigned i = 0; i < 128; ++i) CHECK(out[i] == (1 - i / 32 % 2) * 100 + i % 32);
+  check_refused(pair(start + "@%p1 st.shared.u32 [%r22], 0;\n" + wait), FaultKind::shared_race,
+                "writes 4 bytes at shared+0x400 that a bulk copy reads");
+  std::string astray = start;
+  astray.replace(astray.rfind("[%r33]"), 6, "[%r20]");
+  check_refused(pair(astray), FaultKind::mbarrier_misuse, "completes on an mbarrier of CTA");
+}
+
 TEST_CASE("the cluster's barrier is met by whole warps, once each, and a lone one is a deadlock") {
   check_fault(pair("setp.lt.u32 %p1, %r2, 8;\n@%p1 barrier.cluster.arrive.aligned;"),
               FaultKind::barrier_divergence, kFirst + 1, 8,

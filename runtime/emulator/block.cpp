@@ -158,20 +158,16 @@ int Block::wgmma_agent(const Warp& warp) const {
 }
 
 void Block::note_visit(const Visit& visit) {
-  for (Visit& last : visits_) {
-    if (last.by.agent != visit.by.agent || last.by.lane != visit.by.lane ||
-        last.is_load != visit.is_load)
-      continue;
-    last = visit;
-    return;
-  }
-  visits_.push_back(visit);
+  const size_t place = (size_t{visit.by.agent} * kWarpLanes + visit.by.lane) * 2 + visit.is_load;
+  if (place >= visits_.size()) visits_.resize(place + 1);
+  visits_[place] = visit;
 }
 
 // A load is over when its value is used; anything else when a release says so.
 std::optional<Block::Visit> Block::unordered_visit() const {
   const HappensBefore& order = cluster_.order();
   for (const Visit& visit : visits_) {
+    if (visit.by.stamp == 0) continue;
     const auto knows = [&](const Warp& warp) {
       for (int lane = 0; lane < kWarpLanes; ++lane) {
         if (visit.is_load ? order.done(warp.agent(), lane, visit.by)

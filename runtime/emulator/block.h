@@ -73,8 +73,8 @@ class Block {
   /// A peer's access to this CTA's shared memory.
   struct Visit {
     Access by;
-    int line;
-    bool is_load;
+    int line = 0;
+    bool is_load = false;
   };
   void note_visit(const Visit& visit);
   /// A visit that no warp of this CTA knows of.
@@ -158,7 +158,7 @@ class Block {
   Mbarriers mbarriers_;
   std::vector<Warpgroup> warpgroups_;
   int free_registers_ = 0;
-  std::vector<Visit> visits_;  // the last of each lane of a peer and kind
+  std::vector<Visit> visits_;  // the last by [agent][lane][is_load]; stamp 0: none
   std::vector<Warp> warps_;
   std::vector<int> order_;  // in which the warps take their turns
   int running_ = 0;         // the warp whose turn it is

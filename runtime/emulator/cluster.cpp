@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "runtime/emulator/shuffled.h"
 
@@ -31,6 +32,7 @@ void Cluster::start(int64_t number) {
   number_ = number;
   stalled_ = false;
   arrived_ = 0;
+  arriving_waited_ = completed_waited_ = false;
   arriving_ = completed_ = {};
   const bool forget = order_.start();
   for (auto& block : blocks_) block->start(forget);
@@ -133,6 +135,7 @@ void Cluster::arrive(Warp& warp, bool releases) {
     order_.publish_relaxed(warp.agent(), arriving_);
   }
   warp.cluster_barrier = ClusterBarrier::arrived;
+  arriving_waited_ |= warp.waited_for_grid;
   ++arrived_;
   complete_barrier();
 }
@@ -141,6 +144,7 @@ void Cluster::wait(Warp& warp, bool acquires) {
   if (warp.cluster_barrier == ClusterBarrier::arrived)
     return warp.retry_in(WarpState::at_cluster_barrier);
   warp.cluster_barrier = ClusterBarrier::idle;
+  warp.waited_for_grid |= completed_waited_;
   if (acquires) order_.acquire(warp.agent(), warp.live(), warp.live(), completed_);
 }
 
@@ -151,6 +155,7 @@ void Cluster::complete_barrier() {
   for (const auto& block : blocks_) live += block->live_warps();
   if (arrived_ == 0 || arrived_ < live) return;
   arrived_ = 0;
+  completed_waited_ = std::exchange(arriving_waited_, false);
   completed_ = std::move(arriving_);
   arriving_ = {};
   for (auto& block : blocks_) block->complete_cluster_barrier();

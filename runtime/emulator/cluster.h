@@ -59,6 +59,8 @@ class Cluster {
 
   // The barrier: warps that arrived in this phase, and what they know.
   int arrived_ = 0;
+  bool arriving_waited_ = false;  // one of them had waited for the grid before
+  bool completed_waited_ = false;
   HappensBefore::Knowledge arriving_;
   HappensBefore::Knowledge completed_;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What came with sm_90 besides copies and mbarriers: the cluster's barrier and addresses,
-// elect.sync, setmaxnreg, proxy fences, stmatrix is with ldmatrix.
+// elect.sync, setmaxnreg and proxy fences.
 #include <fmt/format.h>
 
 #include "runtime/emulator/cluster.h"

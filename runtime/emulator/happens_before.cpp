@@ -110,10 +110,11 @@ bool HappensBefore::done(int warp, int lane, const Access& before) const {
   return any_view(warp, lane, [&](const Knowledge& k) { return k.done.covers(before); });
 }
 
-uint32_t HappensBefore::known(int warp, int lane, int agent) const {
+uint32_t HappensBefore::latest(int warp, int lane, int agent, View Knowledge::*view) const {
   uint32_t stamp = base_;
   any_view(warp, lane, [&](const Knowledge& k) {
-    if (agent < static_cast<int>(k.seen.whole.size())) stamp = std::max(stamp, k.seen.whole[agent]);
+    const std::vector<uint32_t>& whole = (k.*view).whole;
+    if (agent < static_cast<int>(whole.size())) stamp = std::max(stamp, whole[agent]);
     return false;
   });
   return stamp;

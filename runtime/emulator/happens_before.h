@@ -86,8 +86,13 @@ class HappensBefore {
   bool fenced(int warp, int lane, const Access& before) const;
   /// Whether the load `before` has its value by then.
   bool done(int warp, int lane, const Access& before) const;
-  /// The latest stamp of `agent` that this lane knows.
-  uint32_t known(int warp, int lane, int agent) const;
+  /// The latest stamp of `agent` that this lane has seen, or knows to be done.
+  uint32_t seen_stamp(int warp, int lane, int agent) const {
+    return latest(warp, lane, agent, &Knowledge::seen);
+  }
+  uint32_t done_stamp(int warp, int lane, int agent) const {
+    return latest(warp, lane, agent, &Knowledge::done);
+  }
 
   /// The lanes of the warp have synchronised.
   void sync_warp(int warp);
@@ -115,6 +120,7 @@ class HappensBefore {
   };
   int initialiser(int warp) const { return fixed_ - warps() + warp; }
   Knowledge& held_by(int warp, uint32_t lanes, uint32_t live);
+  uint32_t latest(int warp, int lane, int agent, View Knowledge::*view) const;
   template <class Body>
   bool any_view(int warp, int lane, Body&& body) const;
 

@@ -141,7 +141,7 @@ void Mbarriers::end_phase_if_complete(Mbarrier& barrier) {
 bool Mbarriers::test_parity(Warp& warp, int lane, const Mbarrier& barrier, uint32_t parity) const {
   if (((barrier.phase - 1) & 1) != (parity & 1)) return false;
   const HappensBefore& order = block_.cluster().order();
-  uint32_t least = order.known(warp.agent(), lane, barrier.agent) - order.base();
+  uint32_t least = order.seen_stamp(warp.agent(), lane, barrier.agent) - order.base();
   if (((least - 1) & 1) != (parity & 1)) ++least;
   if (barrier.phase > least) {
     misuse(warp, lane,

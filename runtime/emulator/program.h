@@ -51,6 +51,7 @@ struct Instruction {
 };
 
 /// Registers whose value is known when a warp starts.
+/// (special_registers.cpp counts on x, y, z in a row, and on the order of these rows.)
 enum class Special : uint8_t {
   tid_x,
   tid_y,

@@ -132,18 +132,18 @@ void SharedShadow::access_for_write(int warp, int lane, const Write& mine, size_
 
 void SharedShadow::check_reads(int warp, int lane, const Write& mine, size_t offset,
                                size_t bytes) const {
-  const std::vector<uint32_t>& done = order_.done(warp).whole;
   const size_t begin = offset >> cell_shift_;
   const size_t end = ((offset + bytes - 1) >> cell_shift_) + 1;
   for (size_t agent = 0; agent < rows_.size(); ++agent) {
     const Row& row = rows_[agent];
-    if (row.latest <= base_ || row.latest <= done[agent]) continue;
+    if (row.latest <= base_ || row.latest <= order_.done(warp).whole[agent]) continue;
+    const uint32_t done = order_.done_stamp(warp, lane, static_cast<int>(agent));
     uint32_t newest = 0;
     for (size_t cell = begin; cell < end; ++cell) newest = std::max(newest, row.marks[cell]);
-    if (newest >> kLaneBits <= done[agent]) continue;
+    if (newest >> kLaneBits <= done) continue;
     for (size_t cell = begin; cell < end; ++cell) {
       const uint32_t mark = row.marks[cell];
-      if (mark >> kLaneBits > done[agent])
+      if (mark >> kLaneBits > done)
         refuse_over_read(warp, lane, mine, offset, bytes, static_cast<int>(agent), mark);
     }
   }

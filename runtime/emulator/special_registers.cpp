@@ -1,17 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The values of special registers (PTX ISA, "Special Registers").
 #include <algorithm>
+#include <array>
 
 #include "runtime/emulator/cluster.h"
 
 namespace nvfp4::emulator {
-namespace {
-
-int index_of(Special special, Special first) {
-  return static_cast<int>(special) - static_cast<int>(first);
-}
-
-}  // namespace
 
 std::array<uint32_t, 3> unflatten(int64_t number, const std::array<unsigned, 3>& extent) {
   return {static_cast<uint32_t>(number % extent[0]),
@@ -20,34 +14,20 @@ std::array<uint32_t, 3> unflatten(int64_t number, const std::array<unsigned, 3>&
 }
 
 uint32_t Block::special(Special special, int warp, int lane) const {
-  const auto thread = thread_position(warp, lane);
-  const auto& grid = request().grid;
-  const auto& block = request().block;
+  const auto& request = this->request();
+  const auto& cluster = request.cluster;
+  // One of three registers in a row.
+  const auto of = [special](Special first, const auto& triple) {
+    return triple[static_cast<int>(special) - static_cast<int>(first)];
+  };
+  const auto divided = [&](const auto& triple) {
+    return std::array{triple[0] / cluster[0], triple[1] / cluster[1], triple[2] / cluster[2]};
+  };
+  if (special <= Special::tid_z) return of(Special::tid_x, thread_position(warp, lane));
+  if (special <= Special::ntid_z) return of(Special::ntid_x, request.block);
+  if (special <= Special::ctaid_z) return of(Special::ctaid_x, position_);
+  if (special <= Special::nctaid_z) return of(Special::nctaid_x, request.grid);
   switch (special) {
-    case Special::tid_x:
-      return thread[0];
-    case Special::tid_y:
-      return thread[1];
-    case Special::tid_z:
-      return thread[2];
-    case Special::ntid_x:
-      return block[0];
-    case Special::ntid_y:
-      return block[1];
-    case Special::ntid_z:
-      return block[2];
-    case Special::ctaid_x:
-      return position_[0];
-    case Special::ctaid_y:
-      return position_[1];
-    case Special::ctaid_z:
-      return position_[2];
-    case Special::nctaid_x:
-      return grid[0];
-    case Special::nctaid_y:
-      return grid[1];
-    case Special::nctaid_z:
-      return grid[2];
     case Special::laneid:
       return lane;
     case Special::warpid:
@@ -55,9 +35,9 @@ uint32_t Block::special(Special special, int warp, int lane) const {
     case Special::nwarpid:
       return static_cast<uint32_t>(warps_.size());
     case Special::smid:
-      return static_cast<uint32_t>(number_ % std::max(1, request().sm_count));
+      return static_cast<uint32_t>(number_ % std::max(1, request.sm_count));
     case Special::nsmid:
-      return request().sm_count;
+      return request.sm_count;
     case Special::gridid:
       return 1;
     case Special::lanemask_eq:
@@ -71,39 +51,23 @@ uint32_t Block::special(Special special, int warp, int lane) const {
     case Special::lanemask_ge:
       return ~((1u << lane) - 1);
     case Special::dynamic_smem_size:
-      return request().dynamic_smem;
+      return request.dynamic_smem;
     case Special::total_smem_size:
       return static_cast<uint32_t>(shared_bytes_);
-    case Special::cluster_ctaid_x:
-    case Special::cluster_ctaid_y:
-    case Special::cluster_ctaid_z:
-      return unflatten(rank_, request().cluster)[index_of(special, Special::cluster_ctaid_x)];
-    case Special::cluster_nctaid_x:
-    case Special::cluster_nctaid_y:
-    case Special::cluster_nctaid_z:
-      return request().cluster[index_of(special, Special::cluster_nctaid_x)];
-    case Special::clusterid_x:
-    case Special::clusterid_y:
-    case Special::clusterid_z: {
-      const int d = index_of(special, Special::clusterid_x);
-      return position_[d] / request().cluster[d];
-    }
-    case Special::nclusterid_x:
-    case Special::nclusterid_y:
-    case Special::nclusterid_z: {
-      const int d = index_of(special, Special::nclusterid_x);
-      return grid[d] / request().cluster[d];
-    }
     case Special::cluster_ctarank:
       return rank_;
     case Special::cluster_nctarank:
       return cluster_.size();
     case Special::is_explicit_cluster:
       return to_cell(cluster_.size() > 1);
-    case Special::variable:
+    default:
       break;
   }
-  return 0;
+  if (special <= Special::cluster_ctaid_z)
+    return of(Special::cluster_ctaid_x, unflatten(rank_, cluster));
+  if (special <= Special::cluster_nctaid_z) return of(Special::cluster_nctaid_x, cluster);
+  if (special <= Special::clusterid_z) return of(Special::clusterid_x, divided(position_));
+  return of(Special::nclusterid_x, divided(request.grid));
 }
 
 }  // namespace nvfp4::emulator

@@ -30,30 +30,29 @@ typedef float Four __attribute__((vector_size(16)));
   std::memcpy(to, &bits, sizeof bits);
 }
 
+// kHalves of the two row halves at once: as many sums as the registers hold, since each is a chain
+// of additions in which one waits for the other.
+template <int kHalves>
 [[gnu::always_inline]] inline void multiply(const LaneRows& a, const LaneColumns& b, int tiles,
                                             bool accumulate, uint32_t* const* sums) {
   for (int j = 0; j < tiles; ++j) {
-    for (int h = 0; h < 2; ++h) {
-      uint32_t* const even = sums[j * 4 + h * 2];
-      uint32_t* const odd = sums[j * 4 + h * 2 + 1];
-      Lanes low_even{}, high_even{}, low_odd{}, high_odd{};
-      if (accumulate) {
-        load(low_even, even), load(high_even, even + 16);
-        load(low_odd, odd), load(high_odd, odd + 16);
-      }
+    for (int first = 0; first < 2; first += kHalves) {
+      Lanes sum[kHalves][2][2] = {};  // [half of the rows][column of the pair][half of the lanes]
+      for (int i = 0; i < kHalves * 4 && accumulate; ++i)
+        load(sum[i / 4][i / 2 % 2][i % 2], sums[j * 4 + first * 2 + i / 2] + i % 2 * 16);
       for (int k = 0; k < 16; ++k) {
-        Lanes low, high, b_even, b_odd;
-        load(low, a.value[k][h]), load(high, a.value[k][h] + 16);
-        repeat(b_even, b.value[j][k][0]), repeat(b_odd, b.value[j][k][1]);
-        low_even += low * b_even;
-        high_even += high * b_even;
-        low_odd += low * b_odd;
-        high_odd += high * b_odd;
+        Lanes column[2];
+        repeat(column[0], b.value[j][k][0]), repeat(column[1], b.value[j][k][1]);
+#pragma GCC unroll 8
+        for (int i = 0; i < kHalves * 2; ++i) {
+          Lanes rows;
+          load(rows, a.value[k][first + i / 2] + i % 2 * 16);
+          sum[i / 2][0][i % 2] += rows * column[0];
+          sum[i / 2][1][i % 2] += rows * column[1];
+        }
       }
-      store(even, low_even);
-      store(even + 16, high_even);
-      store(odd, low_odd);
-      store(odd + 16, high_odd);
+      for (int i = 0; i < kHalves * 4; ++i)
+        store(sums[j * 4 + first * 2 + i / 2] + i % 2 * 16, sum[i / 4][i / 2 % 2][i % 2]);
     }
   }
 }
@@ -62,15 +61,15 @@ using Multiply = void (*)(const LaneRows&, const LaneColumns&, int, bool, uint32
 
 [[gnu::target("avx512f")]] void multiply_avx512(const LaneRows& a, const LaneColumns& b, int tiles,
                                                 bool accumulate, uint32_t* const* sums) {
-  multiply(a, b, tiles, accumulate, sums);
+  multiply<2>(a, b, tiles, accumulate, sums);
 }
 [[gnu::target("avx2")]] void multiply_avx2(const LaneRows& a, const LaneColumns& b, int tiles,
                                            bool accumulate, uint32_t* const* sums) {
-  multiply(a, b, tiles, accumulate, sums);
+  multiply<1>(a, b, tiles, accumulate, sums);
 }
 void multiply_sse(const LaneRows& a, const LaneColumns& b, int tiles, bool accumulate,
                   uint32_t* const* sums) {
-  multiply(a, b, tiles, accumulate, sums);
+  multiply<1>(a, b, tiles, accumulate, sums);
 }
 
 const Multiply kMultiply = [] {
