@@ -4,8 +4,10 @@
 
 #include <doctest/doctest.h>
 
-#include <memory>
+#include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "generator/config_text.h"
 #include "runtime/compiler.h"
@@ -32,18 +34,22 @@ struct Fixture {
   SuiteResults results{.modelled = true};
   int calls = 0;
 
+  Workshop workshop(std::function<bool()> stopped) {
+    return {.gpu = gpu,
+            .device = device,
+            .compiler = compiler,
+            .cache = cache,
+            .cache_options = options,
+            .jobs = 2,
+            .progress = progress,
+            .stopped = std::move(stopped)};
+  }
+
   SuiteOutcome run(const SuiteRequest& request, int stop_after = 1 << 30) {
-    const Workshop workshop{.gpu = gpu,
-                            .device = device,
-                            .compiler = compiler,
-                            .cache = cache,
-                            .cache_options = options,
-                            .jobs = 2,
-                            .progress = progress,
-                            .stopped = [this] { return stop; }};
-    return run_suite(request, workshop, snapshot, results, [&, stop_after] {
-      if (++calls >= stop_after) stop = true;
-    });
+    return run_suite(request, workshop([this] { return stop; }), snapshot, results,
+                     [&, stop_after] {
+                       if (++calls >= stop_after) stop = true;
+                     });
   }
 };
 
@@ -131,18 +137,32 @@ TEST_SUITE("suite_run") {
     CHECK(f.results.rows[0].graph.note.starts_with("fault"));
   }
 
+  TEST_CASE("a worker times cuBLASLt's product, and says why when it cannot") {
+    Fixture f;
+    const auto time = [&] {
+      const Problem problem{.n = 64, .k = 128, .arch = f.gpu.facts().arch};
+      Pipeline pipeline(f.workshop([] { return false; }), problem, {Policy::graph}, 8, 1, {});
+      return pipeline.matrix(8192, 2048, 1);
+    };
+    const ScopedEnvironment library("NVFP4_CUBLASLT", FAKE_CUBLAS);
+    const std::optional<MatrixResult> timed = time();
+    REQUIRE(timed.has_value());
+    CHECK(timed->error == "");
+    CHECK(timed->library == "cuBLASLt 13.1.2");
+    CHECK(timed->times.samples_us.size() == 25);
+    {
+      const ScopedEnvironment wrong("FAKE_CUBLAS", "wrong");
+      CHECK(time()->error.starts_with("cuBLASLt gives"));
+    }
+    const ScopedEnvironment missing("NVFP4_CUBLASLT", "/nowhere/libcublasLt.so.13");
+    CHECK(time()->error.starts_with("cuBLASLt not found: /nowhere/libcublasLt.so.13"));
+  }
+
   TEST_CASE("after a stop nothing more is asked of a worker that is still busy") {
     Fixture f;
-    const Workshop workshop{.gpu = f.gpu,
-                            .device = f.device,
-                            .compiler = f.compiler,
-                            .cache = f.cache,
-                            .cache_options = f.options,
-                            .jobs = 1,
-                            .progress = f.progress,
-                            .stopped = [&f] { return f.calls++ >= 1; }};
     const Problem problem{.n = 64, .k = 128, .arch = f.gpu.facts().arch};
-    Pipeline pipeline(workshop, problem, {Policy::graph}, 8, 1, {});
+    const auto stopped = [&f] { return f.calls++ >= 1; };
+    Pipeline pipeline(f.workshop(stopped), problem, {Policy::graph}, 8, 1, {});
     CHECK_FALSE(pipeline.matrix(64, 128, 8).has_value());  // given up at once
     CHECK_FALSE(pipeline.matrix(64, 128, 8).has_value());  // not "no idle worker"
   }

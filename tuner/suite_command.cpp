@@ -142,7 +142,9 @@ Answered run_bench(const CommandLine& line, const Terminal& terminal) {
                        .modelled = gpu.emulated()};
   if (line.save) resume(results, line, terminal);
   const ExitCode code = measure(line, gpu, *workshop, results, terminal);
-  if (results.baseline.find("unavailable") != std::string::npos) warn(terminal, results.baseline);
+  const bool compared = std::any_of(results.rows.begin(), results.rows.end(),
+                                    [](const SuiteRow& row) { return row.us_cublas.has_value(); });
+  if (!compared && !results.baseline.empty()) warn(terminal, "baseline: " + results.baseline);
   if (code == ExitCode::interrupted) {
     warn(terminal, fmt::format("interrupted: {} rows are {}", results.rows.size(),
                                line.save ? "kept, the same command goes on from there" : "shown"));
