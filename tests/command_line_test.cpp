@@ -151,4 +151,48 @@ TEST_SUITE("command_line") {
       CHECK_FALSE(parse_duration(text).has_value());
     }
   }
+
+  TEST_CASE("bench measures the whole suite unless it is told what") {
+    const CommandLine all = parse("bench");
+    CHECK(all.command == Command::bench);
+    CHECK(all.shapes.size() == 10);
+    CHECK(all.tokens.size() == 10);
+    CHECK_FALSE(all.baseline);
+    CHECK(parse("bench --suite decode").tokens == std::vector<int64_t>{1, 8, 16, 32, 64});
+    CHECK(parse("bench --suite prefill").tokens.front() == 128);
+    const CommandLine some =
+        parse("bench --shape 64,128 --M 1,4:16*2 --shape 128,64 --shape 64,128 --baseline cublas");
+    CHECK(some.shapes == std::vector<Shape>{{64, 128}, {128, 64}});  // each once
+    CHECK(some.tokens == std::vector<int64_t>{1, 4, 8, 16});
+    CHECK(some.baseline);
+    CHECK(parse("bench --shape 64,128").tokens.size() == 10);
+  }
+
+  TEST_CASE("bench shows several files, and keeps and draws their union") {
+    const CommandLine line = parse("bench --from a.json --from b.json --save c --plot d.svg");
+    CHECK(line.from == std::vector<std::string>{"a.json", "b.json"});
+    CHECK(line.save == "c");
+    CHECK(line.plot == "d.svg");
+    for (const char* option : {"--suite decode", "--shape 64,64", "--M 1", "--baseline cublas",
+                               "--device 0", "--act fp16"}) {
+      CHECK(contains(refusal(std::string("bench --from a.json ") + option),
+                     "does not apply to what --from reads"));
+    }
+    // A variable that is set for good is no mistake.
+    const ScopedEnvironment device("NVFP4_DEVICE", "0");
+    CHECK(parse("bench --from a.json").from.size() == 1);
+  }
+
+  TEST_CASE("bad values of bench's options name the option") {
+    CHECK(contains(refusal("bench --suite all --suite all"), "--suite is given twice"));
+    CHECK(contains(refusal("bench --suite everything"), "decode, prefill or all"));
+    CHECK(contains(refusal("bench --baseline cutlass"), "--baseline 'cutlass' is not cublas"));
+    CHECK(contains(refusal("bench --save="), "--save"));
+    CHECK(contains(refusal("bench --from="), "--from"));
+    CHECK(contains(refusal("bench --save a --plot a"), "--save and --plot name the same file"));
+    CHECK(contains(refusal("bench --shape 64,100"), "multiple of 16"));
+    CHECK(contains(refusal("bench --M 0"), "below 1"));
+    CHECK(contains(refusal("bench --policy graph"), "--policy does not apply"));
+    CHECK(contains(refusal("--shape 64,64 --M 1 --save a"), "--save does not apply"));
+  }
 }

@@ -124,4 +124,23 @@ TEST_SUITE("jobs") {
     lying.body.clear();
     CHECK_THROWS_AS(decode_compilation(lying), MessageError);
   }
+
+  TEST_CASE("a matrix job and its result come back, and neither is taken for the other") {
+    const Message sent = encode(MatrixJob{.device = "0", .n = 4096, .k = 512, .m = 64});
+    const MatrixJob job = decode_matrix_job(sent);
+    CHECK(job.device == "0");
+    CHECK(job.n == 4096);
+    CHECK(job.k == 512);
+    CHECK(job.m == 64);
+    const MatrixResult timed = decode_matrix_result(
+        encode(MatrixResult{.library = "cuBLASLt 13.1.0", .times = {.samples_us = {1.5F, 2.5F}}}));
+    CHECK(timed.library == "cuBLASLt 13.1.0");
+    CHECK(timed.error.empty());
+    CHECK(timed.times.samples_us == std::vector<float>{1.5F, 2.5F});
+    CHECK(decode_matrix_result(encode(MatrixResult{.error = "not found"})).error == "not found");
+    CHECK_THROWS_AS(decode_matrix_result(sent), MessageError);
+    Message empty = encode(MatrixResult{});
+    empty.header["times"] = nlohmann::json::array();
+    CHECK_THROWS_AS(decode_matrix_result(empty), MessageError);
+  }
 }

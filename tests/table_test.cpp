@@ -65,6 +65,18 @@ TEST_SUITE("table") {
           "512,20.0,\"say \"\"c\"\"\",true\n");
   }
 
+  TEST_CASE("a share is shown as a percentage and kept as a share") {
+    const Table table{.columns = {{"share", "% read", 1, 100}}, .rows = {{{"share", 0.9421}}}};
+    CHECK(render(table, Format::table) == "% read\n  94.2\n");
+    CHECK(nlohmann::json::parse(render(table, Format::json))["rows"][0]["share"] == 0.9421);
+  }
+
+  TEST_CASE("a column of numbers stands right even when its first one is missing") {
+    const Table table{.columns = {{"us", "microseconds", 1}},
+                      .rows = {{{"us", nullptr}}, {{"us", 4.0}}}};
+    CHECK(render(table, Format::table) == "microseconds\n           -\n         4.0\n");
+  }
+
   TEST_CASE("a table without rows is still a table") {
     Table empty = sample();
     empty.rows.clear();

@@ -30,8 +30,8 @@ constexpr char kExamples[] = R"(Examples:
   nvfp4-tune emit --shape 4096,4096 --M 64          its source as one file
   nvfp4-tune bench --suite decode --baseline cublas --save h100.json
                                                     time the stored winners against bf16
-  nvfp4-tune bench --from h100.json --plot h100.svg --format md
-                                                    the same again from the file
+  nvfp4-tune bench --from a.json --from b.json --plot h100.svg --format md
+                                                    the union of two such runs
   nvfp4-tune db path                                where winners are kept
 
 Every long option has a twin in the environment: NVFP4_DEVICE for --device, NVFP4_MAX_CANDIDATES
@@ -118,7 +118,7 @@ void read_tokens(const OptionValues& values, CommandLine& line) {
 void check_from(const OptionValues& values) {
   for (const OptionSpec& spec : option_specs()) {
     const std::string_view name = spec.name;
-    if (name == "from" || name == "plot" || name == "format") continue;
+    if (name == "from" || name == "save" || name == "plot" || name == "format") continue;
     if (!values.all(name).empty() && values.label(name).starts_with("--")) {
       throw UsageError(fmt::format("{} does not apply to what {} reads", values.label(name),
                                    values.label("from")));
@@ -135,8 +135,15 @@ void read_bench(const OptionValues& values, CommandLine& line) {
   };
   line.save = path("save");
   line.plot = path("plot");
-  line.from = path("from");
-  if (line.from) return check_from(values);
+  if (line.save && line.save == line.plot) {
+    throw UsageError(
+        fmt::format("{} and {} name the same file", values.label("save"), values.label("plot")));
+  }
+  line.from = values.all("from");
+  if (std::count(line.from.begin(), line.from.end(), "") > 0) {
+    throw UsageError(fmt::format("{} is empty", values.label("from")));
+  }
+  if (!line.from.empty()) return check_from(values);
   const auto baseline = [](std::string_view text) -> std::optional<bool> {
     return text == "cublas" ? std::optional(true) : std::nullopt;
   };
@@ -144,7 +151,9 @@ void read_bench(const OptionValues& values, CommandLine& line) {
   const Suite suite =
       values.parsed("suite", parse_suite, "decode, prefill or all").value_or(Suite::all);
   for (const std::string& text : values.all("shape")) {
-    line.shapes.push_back(parse_shape(values, text));
+    const Shape shape = parse_shape(values, text);
+    const bool known = std::count(line.shapes.begin(), line.shapes.end(), shape) > 0;
+    if (!known) line.shapes.push_back(shape);
   }
   if (line.shapes.empty()) line.shapes.assign(suite_shapes().begin(), suite_shapes().end());
   if (values.one("M") == nullptr) {

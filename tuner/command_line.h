@@ -59,11 +59,11 @@ struct CommandLine {
   std::optional<Arch> arch;  ///< emit
   EmitForm as = EmitForm::source;
 
-  std::vector<Shape> shapes;        ///< bench, in the order to measure
+  std::vector<Shape> shapes;        ///< bench, in the order to measure, each once
   bool baseline = false;            ///< bench: cuBLASLt too
   std::optional<std::string> save;  ///< bench: files
   std::optional<std::string> plot;
-  std::optional<std::string> from;  ///< show this and measure nothing
+  std::vector<std::string> from;  ///< show the union of these and measure nothing
 };
 
 /// `arguments` without the program's name. Reads the environment. Throws UsageError.

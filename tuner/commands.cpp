@@ -4,11 +4,8 @@
 #include "tuner/commands.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <thread>
 #include <utility>
 
 #include "generator/candidate_space.h"
@@ -20,39 +17,14 @@
 #include "runtime/cubin_cache.h"
 #include "runtime/gpu.h"
 #include "runtime/lookup.h"
-#include "tuner/plot.h"
 #include "tuner/report.h"
-#include "tuner/run_facts.h"
-#include "tuner/suite_document.h"
-#include "tuner/suite_run.h"
+#include "tuner/session.h"
+#include "tuner/suite_command.h"
 #include "tuner/tune.h"
-#include "tuner/whole_file.h"
 #include "tuning_db/tuning_db.h"
 
 namespace nvfp4 {
 namespace {
-
-constexpr int64_t kBytesPerCompile = int64_t{700} << 20;  // of one NVRTC process at its largest
-
-void warn(const Terminal& terminal, std::string_view text) {
-  terminal.write(fmt::format("nvfp4-tune: {}\n", text));
-}
-
-Gpu open_gpu(const std::string& spec, const Terminal& terminal) {
-  OpenedDevice opened = open_device(spec);
-  if (!opened.notice.empty()) {
-    warn(terminal, opened.notice);
-  } else if (opened.gpu.emulated()) {
-    warn(terminal, fmt::format("using {}: times are modelled", opened.gpu.facts().name));
-  }
-  return opened.gpu;
-}
-
-// The device once more, for the workers: "auto" must not choose anew there.
-std::string worker_device(const CommandLine& line, const Gpu& gpu) {
-  if (line.device != "auto") return line.device;
-  return gpu.emulated() ? "emulated:h100" : std::to_string(gpu.ordinal());
-}
 
 Problem problem_of(const CommandLine& line, const Device& device) {
   return {.n = line.n, .k = line.k, .act = line.act, .arch = device.arch};
@@ -64,28 +36,6 @@ std::vector<Policy> policies_of(const CommandLine& line, const Device& device) {
     throw UsageError(fmt::format("policy graph+pdl needs sm_90, not {}", sm_name(device.arch)));
   }
   return {*line.policy};
-}
-
-std::string user_database(const CommandLine& line, const Terminal& terminal) {
-  if (line.db) return *line.db;
-  const DatabasePath found = default_database_path();
-  if (found.path.empty()) warn(terminal, found.reason);
-  return found.path;
-}
-
-CacheOptions cache_options(const CommandLine& line, const Terminal& terminal) {
-  CacheOptions options = cache_options_from_environment(
-      [&terminal](const std::string& text) { warn(terminal, text); });
-  if (line.cache) options.directory = *line.cache;
-  return options;
-}
-
-// As many compile processes as cores, leaving one for the GPU worker, and as memory allows.
-int default_jobs(bool emulated) {
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  const int64_t memory = int64_t{sysconf(_SC_AVPHYS_PAGES)} * sysconf(_SC_PAGESIZE);
-  const auto by_memory = static_cast<int>(std::max<int64_t>(1, memory / kBytesPerCompile));
-  return std::max(1, std::min(emulated ? cores : cores - 1, by_memory));
 }
 
 void check_configs(const CommandLine& line, const Device& device,
@@ -116,24 +66,13 @@ ExitCode exit_code(const TuneOutcome& outcome, size_t wanted) {
 }
 
 Answered run_tune(const CommandLine& line, const Terminal& terminal) {
-  const Gpu gpu = open_gpu(line.device, terminal);
+  const Gpu gpu = open_gpu(line, terminal);
   const Device& device = gpu.facts();
   const std::vector<Policy> policies = policies_of(line, device);
   check_configs(line, device, policies);
-  const Compiler compiler = Compiler::open(gpu.driver().version());
+  const OpenWorkshop workshop(line, gpu, terminal);
   const std::string path = user_database(line, terminal);
   TuningDb db(path, path.empty() ? Access::memory : Access::read_write);
-  const CacheOptions options = cache_options(line, terminal);
-  CubinCache cache(options);
-  Progress progress(terminal.write, terminal.rewritable);
-  const Workshop workshop{.gpu = gpu,
-                          .device = worker_device(line, gpu),
-                          .compiler = compiler,
-                          .cache = cache,
-                          .cache_options = options,
-                          .jobs = line.jobs > 0 ? line.jobs : default_jobs(gpu.emulated()),
-                          .progress = progress,
-                          .stopped = terminal.interrupted};
   const TuneRequest request{.problem = problem_of(line, device),
                             .tokens = line.tokens,
                             .policies = policies,
@@ -144,8 +83,8 @@ Answered run_tune(const CommandLine& line, const Terminal& terminal) {
                             .force = line.force,
                             .configs = line.configs,
                             .command = line.text};
-  const TuneOutcome outcome = tune(request, workshop, db);
-  progress.clear();
+  const TuneOutcome outcome = tune(request, *workshop, db);
+  workshop->progress.clear();
   for (const std::string& warning : db.warnings()) warn(terminal, warning);
   Answered answered{.code = exit_code(outcome, line.tokens.size() * policies.size()),
                     .text = render(tune_table(outcome, request, device), line.format)};
@@ -160,11 +99,9 @@ Answered run_tune(const CommandLine& line, const Terminal& terminal) {
 }
 
 Answered run_lookup(const CommandLine& line, const Terminal& terminal) {
-  const Gpu gpu = open_gpu(line.device, terminal);
+  const Gpu gpu = open_gpu(line, terminal);
   const Device& device = gpu.facts();
-  Warnings warnings;
-  const Snapshot snapshot = load_snapshot(device, user_database(line, terminal), {}, warnings);
-  for (const std::string& warning : warnings) warn(terminal, warning);
+  const Snapshot snapshot = open_snapshot(line, device, terminal);
   const Problem problem = problem_of(line, device);
   std::vector<LookupRow> rows;
   for (int64_t m : line.tokens) {
@@ -181,7 +118,7 @@ Answered run_lookup(const CommandLine& line, const Terminal& terminal) {
 
 // The device whose kernel is printed: one of the named architecture, or the one at hand.
 Device emit_device(const CommandLine& line, const Terminal& terminal) {
-  if (!line.arch) return open_gpu(line.device, terminal).facts();
+  if (!line.arch) return open_gpu(line, terminal).facts();
   for (const KnownPart& part : known_parts()) {
     if (part.device.arch.number() == line.arch->number()) {
       Device device = part.device;
@@ -199,9 +136,7 @@ KernelConfig emit_config(const CommandLine& line, const Device& device, const Te
     check_configs(line, device, {Policy::graph});
     return line.configs.front();
   }
-  Warnings warnings;
-  const Snapshot snapshot = load_snapshot(device, user_database(line, terminal), {}, warnings);
-  for (const std::string& warning : warnings) warn(terminal, warning);
+  const Snapshot snapshot = open_snapshot(line, device, terminal);
   const Policy policy = line.policy.value_or(device_policies(device).back());
   const Selection selection =
       lookup(snapshot, problem_of(line, device), line.tokens.front(), policy);
@@ -238,104 +173,6 @@ Answered run_emit(const CommandLine& line, const Terminal& terminal) {
       cache.get_or_compile(compiler, emit_source(config, problem), problem.arch);
   if (!compilation.ok) throw CompilerError(fmt::format("does not compile: {}", compilation.log));
   return {.text = line.as == EmitForm::ptx ? compilation.ptx : resource_text(config, compilation)};
-}
-
-// What bench has found so far, kept beside the file that it becomes at the end: a run that is
-// killed leaves its rows there and an older file as it was.
-class SavedSuite {
- public:
-  explicit SavedSuite(std::optional<std::string> path) : path_(std::move(path)) {}
-
-  void keep(const nlohmann::ordered_json& document) const {
-    if (path_) replace_file(*path_ + ".partial", document.dump(2) + "\n");
-  }
-  void finish(const nlohmann::ordered_json& document) const {
-    if (!path_) return;
-    std::error_code ignored;
-    std::filesystem::remove(*path_ + ".partial", ignored);
-    if (!document["rows"].empty()) replace_file(*path_, document.dump(2) + "\n");
-  }
-
- private:
-  std::optional<std::string> path_;
-};
-
-ExitCode exit_code(const SuiteOutcome& outcome) {
-  if (outcome.end == RunEnd::stopped) return ExitCode::interrupted;
-  ExitCode code = ExitCode::ok;
-  for (const SuiteRow& row : outcome.rows) {
-    for (const SuiteAnswer* a : {&row.graph, row.pdl ? &*row.pdl : &row.graph}) {
-      const bool wrong = a->verdict == Verdict::wrong || a->verdict == Verdict::nondeterministic ||
-                         a->verdict == Verdict::out_of_bounds;
-      if (wrong) return ExitCode::wrong;
-      if (!a->us) code = ExitCode::failed;
-    }
-  }
-  return code;
-}
-
-std::string shown(const CommandLine& line, const nlohmann::ordered_json& document) {
-  if (line.plot) replace_file(*line.plot, plot_svg(suite_plot(document)));
-  return render(suite_table(document), line.format);
-}
-
-// From a file instead of a GPU.
-Answered show_bench(const CommandLine& line) {
-  constexpr size_t kMostBytes = size_t{64} << 20;
-  try {
-    return {.text = shown(line, parse_suite_document(read_file(*line.from, kMostBytes)))};
-  } catch (const DocumentError& error) {
-    throw UsageError(fmt::format("--from '{}' is no file of --save: {}", *line.from, error.what()));
-  }
-}
-
-Answered run_bench(const CommandLine& line, const Terminal& terminal) {
-  if (line.from) return show_bench(line);
-  const Gpu gpu = open_gpu(line.device, terminal);
-  const Device& device = gpu.facts();
-  const Compiler compiler = Compiler::open(gpu.driver().version());
-  Warnings warnings;
-  const Snapshot snapshot = load_snapshot(device, user_database(line, terminal), {}, warnings);
-  for (const std::string& warning : warnings) warn(terminal, warning);
-  const CacheOptions options = cache_options(line, terminal);
-  CubinCache cache(options);
-  Progress progress(terminal.write, terminal.rewritable);
-  const Workshop workshop{.gpu = gpu,
-                          .device = worker_device(line, gpu),
-                          .compiler = compiler,
-                          .cache = cache,
-                          .cache_options = options,
-                          .jobs = line.jobs > 0 ? line.jobs : default_jobs(gpu.emulated()),
-                          .progress = progress,
-                          .stopped = terminal.interrupted};
-  const SuiteFacts facts{.card = device.name,
-                         .driver = driver_release(gpu.driver()),
-                         .nvrtc = compiler.version(),
-                         .date = utc_now(),
-                         .commit = build_commit(),
-                         .command = line.text};
-  const SavedSuite saved(line.save);
-  const auto keep = [&](const SuiteOutcome& outcome) {
-    saved.keep(suite_document(outcome, facts, line.act));
-  };
-  keep({});  // a file that cannot be written is refused before anything is measured
-  const SuiteOutcome outcome = run_suite({.shapes = line.shapes,
-                                          .tokens = line.tokens,
-                                          .act = line.act,
-                                          .baseline = line.baseline,
-                                          .seed = line.seed},
-                                         workshop, snapshot, keep);
-  progress.clear();
-  const nlohmann::ordered_json document = suite_document(outcome, facts, line.act);
-  saved.finish(document);
-  if (outcome.baseline.find("unavailable") != std::string::npos) warn(terminal, outcome.baseline);
-  const Answered answered{.code = exit_code(outcome), .text = shown(line, document)};
-  if (answered.code == ExitCode::interrupted) {
-    warn(terminal, fmt::format("interrupted: {} rows are kept", outcome.rows.size()));
-  } else if (answered.code != ExitCode::ok) {
-    warn(terminal, "not every kernel came to a time: see the notes");
-  }
-  return answered;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <type_traits>
@@ -56,17 +57,21 @@ std::vector<std::string> cublas_libraries() {
 }
 
 Cublas::Cublas() {
-  std::string reason;
+  // The best library that is there and does not work says more than those that are not there.
+  std::string absent;
+  std::string broken;
   for (const std::string& path : cublas_libraries()) {
     try {
       load(path);
       return;
     } catch (const CublasError& error) {
-      // One that exists and does not work says more than those that do not exist.
-      if (reason.empty() || fs::exists(path)) reason = error.what();
+      std::error_code ignored;
+      std::string& reason = fs::exists(path, ignored) ? broken : absent;
+      if (reason.empty()) reason = error.what();
     }
   }
-  throw CublasError(fmt::format("cuBLASLt not found: {}", reason));
+  if (!broken.empty()) throw CublasError(fmt::format("cuBLASLt does not work: {}", broken));
+  throw CublasError(fmt::format("cuBLASLt not found: {}", absent));
 }
 
 void Cublas::load(const std::string& path) {
@@ -116,10 +121,11 @@ Bf16Product::Bf16Product(const Cublas& cublas, int64_t m, int64_t n, int64_t k) 
         "cublasLtMatmulPreferenceSetAttribute");
     int found = 0;
     proposals_.resize(kMostAlgorithms);
-    const cublas::Status status =
+    check(
         lt.matmul_algo_get_heuristic(cublas.context(), operation_, weights_, activations_, out_,
-                                     out_, preference, kMostAlgorithms, proposals_.data(), &found);
-    proposals_.resize(status == 0 ? static_cast<size_t>(found) : 0);
+                                     out_, preference, kMostAlgorithms, proposals_.data(), &found),
+        "cublasLtMatmulAlgoGetHeuristic");
+    proposals_.resize(static_cast<size_t>(std::clamp(found, 0, kMostAlgorithms)));
     std::erase_if(proposals_, [](const cublas::Proposal& p) { return p.status != 0; });
     if (proposals_.empty()) {
       throw CublasError(fmt::format("cuBLASLt has no algorithm for M={} N={} K={}", m, n, k));

@@ -24,7 +24,8 @@ std::vector<std::string> cublas_libraries();
 
 class Cublas {
  public:
-  /// Opens the library for the current context. Throws CublasError "cuBLASLt not found: ..".
+  /// Opens the library for the current context. Throws CublasError "cuBLASLt not found: .."
+  /// or "cuBLASLt does not work: ..".
   Cublas();
   ~Cublas();
   Cublas(const Cublas&) = delete;
@@ -50,7 +51,7 @@ class Bf16Product {
   static constexpr size_t kWorkspaceBytes = size_t{32} << 20;
   static constexpr int kMostAlgorithms = 8;
 
-  /// Throws CublasError when the library proposes no algorithm.
+  /// Throws CublasError when a call fails or the library proposes no algorithm.
   Bf16Product(const Cublas& cublas, int64_t m, int64_t n, int64_t k);
   ~Bf16Product();
   Bf16Product(const Bf16Product&) = delete;

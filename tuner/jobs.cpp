@@ -288,9 +288,11 @@ Message encode(const MatrixResult& result) {
 
 MatrixResult decode_matrix_result(const Message& message) {
   return decoded(message, "matrix result", [&](const Json& json) {
+    std::vector<PolicyTimes> times = times_of(json.at("times"));
+    if (times.size() != 1) throw MessageError("malformed matrix result: not one time");
     return MatrixResult{.library = json.at("library").get<std::string>(),
                         .error = json.at("error").get<std::string>(),
-                        .times = times_of(json.at("times")).at(0)};
+                        .times = std::move(times.front())};
   });
 }
 

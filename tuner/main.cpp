@@ -13,11 +13,9 @@
 
 #include "runtime/compiler.h"
 #include "runtime/gpu.h"
-#include "tuner/bench.h"
 #include "tuner/command_line.h"
 #include "tuner/commands.h"
-#include "tuner/compile_service.h"
-#include "tuner/worker.h"
+#include "tuner/worker_roles.h"
 
 namespace nvfp4 {
 namespace {
@@ -50,21 +48,9 @@ int print(std::string_view text) {
   return static_cast<int>(ExitCode::failed);
 }
 
-int run_worker(const std::string& role) {
-  if (role == "compile") {
-    CompileService service;
-    return serve_requests([&](const Message& request) { return service.serve(request); });
-  }
-  if (role == "bench") {
-    Bench bench;
-    return serve_requests([&](const Message& request) { return bench.serve(request); });
-  }
-  throw UsageError(fmt::format("unknown worker '{}'", role));
-}
-
 int run(const std::vector<std::string>& arguments) {
   const CommandLine line = parse_command_line(arguments);
-  if (line.command == Command::worker) return run_worker(line.worker_role);
+  if (line.command == Command::worker) return serve_role(line.worker_role);
   if (line.command == Command::help) return print(line.text);
   if (line.command == Command::version) return print(line.text + "\n");
   catch_signals();

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cctype>
 #include <cstdlib>
 
@@ -39,9 +40,9 @@ constexpr OptionSpec kOptions[] = {
     {"suite", "NAME", "bench: decode | prefill | all (default); --shape and --M replace its own",
      "b"},
     {"baseline", "NAME", "bench: cublas, the bf16 product of cuBLASLt", "b"},
-    {"save", "FILE", "bench: keep the results as JSON", "b"},
+    {"save", "FILE", "bench: keep the results as JSON; an interrupted run goes on from it", "b"},
     {"plot", "FILE", "bench: draw the results as SVG", "b"},
-    {"from", "FILE", "bench: show what --save kept; needs no GPU", "b"},
+    {"from", "FILE", "bench: show what --save kept, of several runs the union; needs no GPU", "b"},
 };
 
 std::string environment_name(std::string_view option) {
@@ -89,8 +90,10 @@ void OptionValues::refuse(std::string_view name, std::string_view text,
 }
 
 const OptionValues::Given& OptionValues::find(std::string_view name) const {
-  return std::find_if(given_.begin(), given_.end(), [&](auto& g) { return g.first == name; })
-      ->second;
+  const auto found =
+      std::find_if(given_.begin(), given_.end(), [&](auto& g) { return g.first == name; });
+  assert(found != given_.end() && "no such option");
+  return found->second;
 }
 
 }  // namespace nvfp4

@@ -111,6 +111,8 @@ std::optional<Message> Pipeline::ask_bench(const Message& request,
                                            std::optional<WorkerDeath>& death,
                                            std::chrono::milliseconds extra) {
   death.reset();
+  // The worker may still be at what the user stopped.
+  if (workshop_.stopped()) return std::nullopt;
   workers_.submit(bench_role_, 0, request, bench_limit() + extra);
   while (!workshop_.stopped()) {
     std::optional<Completion> completion = workers_.wait(kTick);

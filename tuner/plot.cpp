@@ -1,34 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-// Axes, then the two panels, then the legend, as text.
+// One cell a shape, two panels a cell: ten shapes in one panel would be twenty lines on top of each
+// other. The shaded area under the roof is where no time can be, so its labels never meet data.
 #include "tuner/plot.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <iterator>
-#include <set>
+#include <numbers>
+#include <optional>
 
 namespace nvfp4 {
 namespace {
 
-constexpr double kWidth = 1040;
-constexpr double kHeight = 860;
-constexpr double kLeft = 80;
-constexpr double kRight = 840;  // the legend stands beyond
-constexpr double kUsTop = 70;
-constexpr double kUsBottom = 470;
-constexpr double kFTop = 530;
-constexpr double kFBottom = 780;
-constexpr double kLabelGap = 30;  // pixels between two labels of the M axis
+constexpr size_t kColumns = 5;  // of cells
+constexpr double kLeft = 64;    // of the first column, for tick labels
+constexpr double kTop = 116;    // of the first row, for title and legend
+constexpr double kBottom = 48;  // for the notes
+constexpr double kPanelWidth = 230;
+constexpr double kGap = 22;  // between two columns
+constexpr double kUsHeight = 220;
+constexpr double kFHeight = 110;
+constexpr double kFTop = kUsHeight + 12;
+constexpr double kCellHeight = kFTop + kFHeight + 76;  // with tick labels and the next cell's name
+constexpr double kLeastWidth = 720;                    // of title and legend
+constexpr double kTickGap = 13;   // between tick labels that stand above each other
+constexpr double kTokenGap = 34;  // and side by side
 
-// Ten hues of similar weight that stay apart on white, for the ten shapes of the suite.
-constexpr std::array<const char*, 10> kColours = {"#4477aa", "#cc3311", "#228833", "#aa3377",
-                                                  "#ee7733", "#0099aa", "#997700", "#332288",
-                                                  "#dd5599", "#555555"};
-
-const char* colour(size_t index) { return kColours[index % kColours.size()]; }
+// Two of Okabe and Ito's colours, which stay apart for the colour-blind and in grey.
+constexpr char kOurs[] = "#0072b2";
+constexpr char kBaseline[] = "#d55e00";
+constexpr char kInk[] = "#222222";
+constexpr char kPale[] = "#5a5a5a";
+constexpr char kGrid[] = "#e4e4e4";
+constexpr char kRoofArea[] = "#f0f0ee";
+constexpr char kReadDash[] = "7 3";
+constexpr char kTensorDash[] = "2 2.5";
 
 std::string escaped(const std::string& text) {
   std::string out;
@@ -47,34 +55,33 @@ std::string escaped(const std::string& text) {
         out += "&quot;";
         break;
       default:
-        out += c;
+        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;  // XML has no others
     }
   }
   return out;
 }
-
-// "8", "482", "4k" would hide what was measured: numbers stand as they are.
-std::string number(double value) { return fmt::format("{:g}", value); }
 
 class Picture {
  public:
   explicit Picture(const Plot& plot) : plot_(plot), axes_(plot_axes(plot)) {}
 
   std::string text() {
+    const size_t count = std::max<size_t>(plot_.series.size(), 1);
+    const auto columns = static_cast<double>(std::min(count, kColumns));
+    const auto rows = static_cast<double>((count + kColumns - 1) / kColumns);
+    const double width = std::max(kLeastWidth, kLeft + columns * (kPanelWidth + kGap) + 8);
+    const double height = kTop + rows * kCellHeight + kBottom - 28;
     add(R"(<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}" viewBox="0 0 {0} {1}" )"
-        R"(font-family="sans-serif" font-size="12" fill="#222222">)",
-        kWidth, kHeight);
-    add(R"(<rect width="{}" height="{}" fill="#ffffff"/>)", kWidth, kHeight);
-    label(kLeft, 30, "start", plot_.title, R"( font-size="17" font-weight="bold")");
-    label(kLeft, 50, "start", "microseconds a GEMM; dashed: what the card allows");
-    label(kLeft, kFTop - 12, "start", "F, the share of it that is reached; dashed: F = 1");
-    label((kLeft + kRight) / 2, kFBottom + 36, "middle", "M, tokens");
-    label(kLeft, kHeight - 14, "start", plot_.note, R"( font-size="11" fill="#666666")");
-    frame_m(kUsTop, kUsBottom);
-    frame_m(kFTop, kFBottom);
-    frame_us();
-    frame_f();
-    for (size_t i = 0; i < plot_.series.size(); ++i) draw(plot_.series[i], i);
+        R"(font-family="Helvetica, Arial, sans-serif" font-size="12" fill="{2}">)",
+        width, height, kInk);
+    add(R"(<rect width="{}" height="{}" fill="#ffffff"/>)", width, height);
+    label(16, 32, "start", plot_.title, R"( font-size="19" font-weight="bold")");
+    legend();
+    for (size_t i = 0; i < plot_.series.size(); ++i) cell(plot_.series[i], i);
+    for (size_t i = 0; i < plot_.notes.size(); ++i) {
+      const double y = height - 16 * static_cast<double>(plot_.notes.size() - i);
+      label(16, y, "start", plot_.notes[i], R"( font-size="11" fill="#5a5a5a")");
+    }
     svg_ += "</svg>\n";
     return std::move(svg_);
   }
@@ -87,155 +94,270 @@ class Picture {
   }
 
   void label(double x, double y, const char* anchor, const std::string& text,
-             const char* more = "") {
+             const std::string& more = "") {
     add(R"(<text x="{:.1f}" y="{:.1f}" text-anchor="{}"{}>{}</text>)", x, y, anchor, more,
         escaped(text));
   }
 
-  void line(double x1, double y1, double x2, double y2, const char* stroke) {
-    add(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke="{}"/>)", x1, y1, x2, y2,
-        stroke);
+  void line(double x1, double y1, double x2, double y2, const char* stroke, const char* more = "") {
+    add(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke="{}"{}/>)", x1, y1, x2, y2,
+        stroke, more);
   }
 
-  void frame_m(double top, double bottom);
-  void frame_us();
-  void frame_f();
-  void draw(const PlotSeries& series, size_t index);
-  void draw_ceiling(const PlotSeries& series, size_t index);
+  void dashed(const char* name, double x1, double y1, double x2, double y2, const char* dash) {
+    line(
+        x1, y1, x2, y2, kPale,
+        fmt::format(R"( class="{}" stroke-width="1.4" stroke-dasharray="{}")", name, dash).c_str());
+  }
+
+  // Flat up to the knee, straight from there to the right edge; in a panel's pixels.
+  struct Roof {
+    double knee_x;
+    double knee_y;
+    double right_y;
+  };
+
+  bool any_baseline() const;
+  void legend();
+  void cell(const PlotSeries& series, size_t index);
+  void frame(double top, double height);
+  void grid_m(double top, double height, bool labels);
+  void grid(const PlotAxis& axis, const std::vector<double>& ticks, double top, bool labels);
+  std::optional<Roof> roof_of(const PlotSeries& series) const;
+  void draw_ceilings(const Roof& roof);
+  void curve(const PlotSeries& series, const char* name, double PlotPoint::*value,
+             const PlotAxis& axis, double top, const char* colour);
 
   const Plot& plot_;
   PlotAxes axes_;
   std::string svg_;
 };
 
-// The Ms that were measured, thinned out where their labels would touch.
-void Picture::frame_m(double top, double bottom) {
-  add(R"(<rect x="{}" y="{}" width="{}" height="{}" fill="none" stroke="#888888"/>)", kLeft, top,
-      kRight - kLeft, bottom - top);
-  std::set<double> tokens;
+bool Picture::any_baseline() const {
   for (const PlotSeries& series : plot_.series) {
-    for (const PlotPoint& point : series.points) tokens.insert(point.m);
-  }
-  double last = -kLabelGap;
-  for (double m : tokens) {
-    const double x = axes_.m.at(m);
-    line(x, top, x, bottom, "#eeeeee");
-    if (x - last < kLabelGap) continue;
-    label(x, bottom + 16, "middle", number(m));
-    last = x;
-  }
-}
-
-void Picture::frame_us() {
-  for (double decade = std::pow(10, std::floor(std::log10(axes_.us.lo))); decade <= axes_.us.hi;
-       decade *= 10) {
-    for (double step : {1.0, 2.0, 5.0}) {
-      const double value = decade * step;
-      if (value < axes_.us.lo * 0.999 || value > axes_.us.hi * 1.001) continue;
-      const double y = axes_.us.at(value);
-      line(kLeft, y, kRight, y, step == 1 ? "#cccccc" : "#eeeeee");
-      label(kLeft - 8, y + 4, "end", number(value));
+    for (const PlotPoint& point : series.points) {
+      if (point.us_baseline > 0) return true;
     }
   }
+  return false;
 }
 
-void Picture::frame_f() {
-  for (int tenth = 0; tenth * 0.1 <= axes_.f.hi + 1e-9; tenth += 2) {
-    const double y = axes_.f.at(tenth * 0.1);
-    line(kLeft, y, kRight, y, "#eeeeee");
-    label(kLeft - 8, y + 4, "end", fmt::format("{:.1f}", tenth * 0.1));
+void Picture::legend() {
+  constexpr double y = 62;
+  double x = 16;
+  const auto entry = [&](const std::string& text, double width) {
+    label(x + 32, y + 4, "start", text);
+    x += width;
+  };
+  line(x, y, x + 26, y, kOurs, R"( stroke-width="2")");
+  add(R"(<circle cx="{}" cy="{}" r="3.5" fill="{}"/>)", x + 13, y, kOurs);
+  entry("NVFP4 W4A16", 136);
+  if (any_baseline()) {
+    line(x, y, x + 26, y, kBaseline, R"( stroke-width="2")");
+    add(R"(<rect x="{}" y="{}" width="6" height="6" fill="{}"/>)", x + 10, y - 3, kBaseline);
+    entry("cuBLASLt bf16", 140);
   }
-  add(R"(<polyline class="one" points="{:.1f},{:.1f} {:.1f},{:.1f}" fill="none" stroke="#222222" )"
-      R"(stroke-dasharray="6 4"/>)",
-      kLeft, axes_.f.at(1), kRight, axes_.f.at(1));
+  dashed("key", x, y, x + 26, y, kReadDash);
+  entry("read ceiling", 124);
+  dashed("key", x, y, x + 26, y, kTensorDash);
+  entry("tensor-core ceiling", 160);
+  label(x + 8, y + 4, "start", "shaded: beyond the card", fmt::format(" fill=\"{}\"", kPale));
 }
 
-// max(read, matrix) as one bent line: flat while the weights decide, rising once the products do.
-void Picture::draw_ceiling(const PlotSeries& series, size_t index) {
-  std::vector<double> corners = {axes_.m.lo, axes_.m.hi};
-  if (series.us_per_token > 0 && series.read_us > 0) {
-    const double knee = series.read_us / series.us_per_token;
-    if (knee > axes_.m.lo && knee < axes_.m.hi) corners.insert(corners.begin() + 1, knee);
+void Picture::cell(const PlotSeries& series, size_t index) {
+  const double x = kLeft + static_cast<double>(index % kColumns) * (kPanelWidth + kGap);
+  const double y = kTop + static_cast<double>(index / kColumns) * kCellHeight;
+  const bool first = index % kColumns == 0;
+  add(R"x(<g transform="translate({},{})">)x", x, y);
+  label(0, -8, "start", series.name, R"( font-size="13" font-weight="bold")");
+  const std::optional<Roof> roof = roof_of(series);
+  if (roof) {
+    add(R"(<polygon class="roof" points="0,{0} 0,{2:.1f} {1:.1f},{2:.1f} {3},{4:.1f} {3},{0}" )"
+        R"(fill="{5}"/>)",
+        kUsHeight, roof->knee_x, roof->knee_y, kPanelWidth, roof->right_y, kRoofArea);
   }
-  std::string points;
-  for (double m : corners) {
-    const double us = std::max(series.read_us, series.us_per_token * m);
-    if (us <= 0) return;
-    points += fmt::format("{:.1f},{:.1f} ", axes_.m.at(m), axes_.us.at(us));
-  }
-  add(R"(<polyline class="ceiling" points="{}" fill="none" stroke="{}" stroke-dasharray="4 4" )"
-      R"(stroke-opacity="0.6"/>)",
-      points, colour(index));
-}
-
-void Picture::draw(const PlotSeries& series, size_t index) {
-  draw_ceiling(series, index);
-  std::string us;
-  std::string f;
-  std::string dots;
-  for (const PlotPoint& point : series.points) {
-    const double x = axes_.m.at(point.m);
-    const auto dot = [&](const PlotAxis& axis, double value, std::string& points) {
-      points += fmt::format("{:.1f},{:.1f} ", x, axis.at(value));
-      dots += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>\n", x,
-                          axis.at(value), colour(index));
+  grid_m(0, kUsHeight, false);
+  grid(axes_.us, decade_ticks(axes_.us, kTickGap), 0, first);
+  grid_m(kFTop, kFHeight, true);
+  grid(axes_.f, share_ticks(axes_.f, kTickGap), kFTop, first);
+  // F = 1: as fast as the card can.
+  line(0, kFTop + axes_.f.at(1), kPanelWidth, kFTop + axes_.f.at(1), kPale,
+       R"( class="one" stroke-width="1.4")");
+  frame(0, kUsHeight);
+  frame(kFTop, kFHeight);
+  if (first) {
+    const auto upright = [](double x, double y) {
+      return fmt::format(R"x( transform="rotate(-90 {:.1f} {:.1f})")x", x, y);
     };
-    dot(axes_.us, point.us, us);
-    if (point.f > 0) dot(axes_.f, point.f, f);
+    label(-44, kUsHeight / 2, "middle", "microseconds", upright(-44, kUsHeight / 2));
+    label(-44, kFTop + kFHeight / 2, "middle", "F", upright(-44, kFTop + kFHeight / 2));
   }
-  for (const std::string* points : {&us, &f}) {
-    if (points->empty()) continue;
-    add(R"(<polyline class="{}" points="{}" fill="none" stroke="{}" stroke-width="1.8"/>)",
-        points == &us ? "us" : "f", *points, colour(index));
+  label(kPanelWidth / 2, kFTop + kFHeight + 34, "middle", "M, tokens");
+  if (roof) draw_ceilings(*roof);
+  curve(series, "baseline", &PlotPoint::us_baseline, axes_.us, 0, kBaseline);
+  curve(series, "us", &PlotPoint::us, axes_.us, 0, kOurs);
+  curve(series, "f", &PlotPoint::f, axes_.f, kFTop, kOurs);
+  svg_ += "</g>\n";
+}
+
+void Picture::frame(double top, double height) {
+  add(R"(<rect y="{}" width="{}" height="{}" fill="none" stroke="#888888"/>)", top, kPanelWidth,
+      height);
+}
+
+void Picture::grid_m(double top, double height, bool labels) {
+  for (double m : binary_ticks(axes_.m, kTokenGap)) {
+    const double x = axes_.m.at(m);
+    line(x, top, x, top + height, kGrid);
+    if (labels) label(x, top + height + 16, "middle", fmt::format("{:.7g}", m));
   }
-  svg_ += dots;
-  const double y = kUsTop + 14 + 20 * static_cast<double>(index);
-  add(R"(<line x1="{0}" y1="{2:.1f}" x2="{1}" y2="{2:.1f}" stroke="{3}" stroke-width="3"/>)",
-      kRight + 16, kRight + 40, y - 4, colour(index));
-  label(kRight + 48, y, "start", series.name);
+}
+
+void Picture::grid(const PlotAxis& axis, const std::vector<double>& ticks, double top,
+                   bool labels) {
+  for (double value : ticks) {
+    const double y = top + axis.at(value);
+    line(0, y, kPanelWidth, y, kGrid);
+    if (labels) label(-7, y + 4, "end", fmt::format("{:.7g}", value));
+  }
+}
+
+// max(read, tensor): flat while the weights decide, rising once the products do.
+std::optional<Picture::Roof> Picture::roof_of(const PlotSeries& series) const {
+  if (series.read_us <= 0 || series.us_per_token <= 0) return std::nullopt;
+  const PlotAxis& m = axes_.m;
+  const auto y = [&](double tokens) {
+    return axes_.us.at(std::max(series.read_us, series.us_per_token * tokens));
+  };
+  const double knee = std::clamp(series.read_us / series.us_per_token, m.lo, m.hi);
+  return Roof{.knee_x = m.at(knee), .knee_y = y(knee), .right_y = y(m.hi)};
+}
+
+void Picture::draw_ceilings(const Roof& roof) {
+  const std::string small = fmt::format(R"( font-size="10.5" fill="{}")", kPale);
+  if (roof.knee_x > 0) dashed("read", 0, roof.knee_y, roof.knee_x, roof.knee_y, kReadDash);
+  if (roof.knee_x > 96) label(6, roof.knee_y + 13, "start", "read ceiling", small);
+  const double run = kPanelWidth - roof.knee_x;
+  if (run <= 0) return;
+  dashed("tensor", roof.knee_x, roof.knee_y, kPanelWidth, roof.right_y, kTensorDash);
+  if (run < 90) return;
+  // Along the line and below it, its end a little before the panel's.
+  const double slope = (roof.knee_y - roof.right_y) / run;
+  const double x = kPanelWidth - 4;
+  const double y = roof.right_y + 4 * slope + 15 * std::hypot(1, slope);
+  label(x, y, "end", "tensor ceiling",
+        small + fmt::format(R"x( transform="rotate({:.1f} {:.1f} {:.1f})")x",
+                            -std::atan(slope) * 180 / std::numbers::pi, x, y));
+}
+
+void Picture::curve(const PlotSeries& series, const char* name, double PlotPoint::*value,
+                    const PlotAxis& axis, double top, const char* colour) {
+  std::string points;
+  std::string marks;
+  for (const PlotPoint& point : series.points) {
+    if (point.*value <= 0) continue;
+    const double x = axes_.m.at(point.m);
+    const double y = top + axis.at(point.*value);
+    points += fmt::format("{:.1f},{:.1f} ", x, y);
+    // A pointer that rests on a mark shows its numbers.
+    const std::string title = fmt::format("<title>M = {}: {:.4g}</title>", point.m, point.*value);
+    marks +=
+        colour == kBaseline
+            ? fmt::format(R"(<rect x="{:.1f}" y="{:.1f}" width="6" height="6" fill="{}">{}</rect>)",
+                          x - 3, y - 3, colour, title)
+            : fmt::format(R"(<circle cx="{:.1f}" cy="{:.1f}" r="3.5" fill="{}">{}</circle>)", x, y,
+                          colour, title);
+    marks += '\n';
+  }
+  if (points.empty()) return;
+  add(R"(<polyline class="{}" points="{}" fill="none" stroke="{}" stroke-width="2"/>)", name,
+      points, colour);
+  svg_ += marks;
 }
 
 }  // namespace
 
 double PlotAxis::at(double value) const {
-  const double share = log ? std::log(value / lo) / std::log(hi / lo) : (value - lo) / (hi - lo);
-  return pixel_lo + share * (pixel_hi - pixel_lo);
+  return pixel_lo + std::log(value / lo) / std::log(hi / lo) * (pixel_hi - pixel_lo);
 }
 
 PlotAxes plot_axes(const Plot& plot) {
-  double m_lo = HUGE_VAL;
-  double m_hi = 0;
-  double us_lo = HUGE_VAL;
-  double us_hi = 0;
-  double f_hi = 1.1;
+  // Beside the first and the last value: even when they are the same, a power of two and one of 1,
+  // 2, 5 then lie between.
+  constexpr double kAir = 1.6;
+  constexpr double kRoofAir = 1.2;  // more below the roof, for its label
+  struct Range {
+    double lo = HUGE_VAL;
+    double hi = 0;
+    void add(double value) {
+      if (value <= 0) return;
+      lo = std::min(lo, value);
+      hi = std::max(hi, value);
+    }
+  };
+  Range m;
+  Range us;
+  Range f;
   for (const PlotSeries& series : plot.series) {
     for (const PlotPoint& point : series.points) {
-      m_lo = std::min(m_lo, point.m);
-      m_hi = std::max(m_hi, point.m);
-      us_lo = std::min(us_lo, point.us);
-      us_hi = std::max(us_hi, point.us);
-      f_hi = std::max(f_hi, point.f * 1.05);
+      m.add(point.m);
+      us.add(point.us);
+      us.add(point.us_baseline);
+      us.add(std::max(series.read_us, series.us_per_token * point.m) / kRoofAir);
+      f.add(point.f);
     }
   }
-  if (m_hi == 0) m_lo = m_hi = us_lo = us_hi = 1;  // nothing to draw
-  // A little air beside the first and the last M, also when they are the same.
-  m_lo /= 1.3;
-  m_hi *= 1.3;
-  for (const PlotSeries& series : plot.series) {
-    for (double m : {m_lo, m_hi}) {
-      const double roof = std::max(series.read_us, series.us_per_token * m);
-      if (roof <= 0) continue;
-      us_lo = std::min(us_lo, roof);
-      us_hi = std::max(us_hi, roof);
+  // Nothing to draw.
+  for (Range* range : {&m, &us}) {
+    if (range->hi == 0) range->add(1);
+  }
+  // Half is low and 1 is full, whatever else was reached.
+  for (double value : {0.5, 1.0}) f.add(value);
+  return {.m = {m.lo / kAir, m.hi * kAir, 0, kPanelWidth},
+          .us = {us.lo / kAir, us.hi * kAir, kUsHeight, 0},
+          .f = {f.lo / 1.15, f.hi * 1.15, kFHeight, 0}};
+}
+
+std::vector<double> decade_ticks(const PlotAxis& axis, double gap) {
+  const double decade = std::abs(axis.pixel_hi - axis.pixel_lo) / std::log10(axis.hi / axis.lo);
+  const bool fine = decade * std::log10(2) >= gap;
+  // Where even powers of ten are too close, only some of them.
+  const int stride = std::max(1, static_cast<int>(std::ceil(gap / decade)));
+  std::vector<double> ticks;
+  const int last = static_cast<int>(std::ceil(std::log10(axis.hi)));
+  for (int e = static_cast<int>(std::floor(std::log10(axis.lo))); e <= last; ++e) {
+    for (int step : {1, 2, 5}) {
+      const double value = step * std::pow(10, e);
+      const bool wanted = fine || (step == 1 && e % stride == 0);
+      if (wanted && value >= axis.lo && value <= axis.hi) ticks.push_back(value);
     }
   }
-  return {.m = {.lo = m_lo, .hi = m_hi, .pixel_lo = kLeft, .pixel_hi = kRight, .log = true},
-          .us = {.lo = us_lo / 1.3,
-                 .hi = us_hi * 1.3,
-                 .pixel_lo = kUsBottom,
-                 .pixel_hi = kUsTop,
-                 .log = true},
-          .f = {.lo = 0, .hi = f_hi, .pixel_lo = kFBottom, .pixel_hi = kFTop}};
+  return ticks;
+}
+
+std::vector<double> binary_ticks(const PlotAxis& axis, double gap) {
+  const double octave = std::abs(axis.pixel_hi - axis.pixel_lo) / std::log2(axis.hi / axis.lo);
+  const int stride = std::max(1, static_cast<int>(std::ceil(gap / octave)));
+  std::vector<double> ticks;
+  for (int e = 0; std::ldexp(1, e) <= axis.hi; e += stride) {
+    if (std::ldexp(1, e) >= axis.lo) ticks.push_back(std::ldexp(1, e));
+  }
+  return ticks;
+}
+
+std::vector<double> share_ticks(const PlotAxis& axis, double gap) {
+  if (axis.lo < 0.1) return decade_ticks(axis, gap);
+  std::vector<double> ticks;
+  double last = HUGE_VAL;
+  // From 1, which is the one that matters, in both directions.
+  for (int tenth = 10; tenth >= 1; --tenth) {
+    const double value = tenth / 10.0;
+    if (value < axis.lo || std::abs(axis.at(value) - last) < gap) continue;
+    last = axis.at(value);
+    ticks.insert(ticks.begin(), value);
+  }
+  for (double value = 2; value <= axis.hi; value *= 2) ticks.push_back(value);
+  return ticks;
 }
 
 std::string plot_svg(const Plot& plot) { return Picture(plot).text(); }

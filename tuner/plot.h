@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A picture of a suite: time over M for each shape against what the card allows, and below it the
-// fraction of that reached. One self-contained SVG without scripts or fonts of its own.
+// A picture of a suite: for each shape the time over M against what the card allows, and below it
+// the fraction of that reached, F. One self-contained SVG without scripts or fonts of its own.
 #pragma once
 
 #include <string>
@@ -8,44 +8,54 @@
 
 namespace nvfp4 {
 
-/// From values to pixels along one axis.
-struct PlotAxis {
-  double lo = 0;
-  double hi = 1;
-  double pixel_lo = 0;  ///< of lo; above pixel_hi on a vertical axis
-  double pixel_hi = 1;
-  bool log = false;
-
-  double at(double value) const;
-};
-
 struct PlotPoint {
   double m = 0;
-  double us = 0;
-  double f = 0;  ///< 0: unknown, not drawn
+  double us = 0;  ///< 0: unknown, not drawn; the rest likewise
+  double f = 0;
+  double us_baseline = 0;  ///< cuBLASLt's bf16 product
 };
 
 /// One shape.
 struct PlotSeries {
   std::string name;
-  std::vector<PlotPoint> points;  ///< ascending by m, values positive
-  double read_us = 0;             ///< per-launch read ceiling; 0: unknown
-  double us_per_token = 0;        ///< matrix-rate ceiling; 0: unknown
+  std::vector<PlotPoint> points = {};  ///< ascending by m
+  double read_us = 0;                  ///< per-launch read ceiling; 0: unknown
+  double us_per_token = 0;             ///< tensor-core ceiling; 0: unknown
 };
 
 struct Plot {
   std::string title;
-  std::string note;
+  std::vector<std::string> notes;  ///< small lines below
   std::vector<PlotSeries> series;
 };
 
-/// The axes that the picture of `plot` uses.
+/// From values to pixels along one logarithmic axis.
+struct PlotAxis {
+  double lo = 1;
+  double hi = 10;
+  double pixel_lo = 0;  ///< of lo; above pixel_hi on a vertical axis
+  double pixel_hi = 1;
+
+  double at(double value) const;
+};
+
+/// The axes that all shapes share, in the pixels of one shape's panels.
 struct PlotAxes {
-  PlotAxis m;   ///< shared by both panels, log
-  PlotAxis us;  ///< upper panel, log
-  PlotAxis f;   ///< lower panel, from 0
+  PlotAxis m;
+  PlotAxis us;
+  PlotAxis f;
 };
 PlotAxes plot_axes(const Plot& plot);
+
+/// Values to label on an axis: 1, 2, 5 times powers of ten, or powers of ten where the former would
+/// stand closer than `gap` pixels.
+std::vector<double> decade_ticks(const PlotAxis& axis, double gap);
+
+/// Likewise powers of two, or of four, eight, ..
+std::vector<double> binary_ticks(const PlotAxis& axis, double gap);
+
+/// For shares of 1 that seldom span a decade: tenths, as many as have room.
+std::vector<double> share_ticks(const PlotAxis& axis, double gap);
 
 std::string plot_svg(const Plot& plot);
 

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Figures are derived here and nowhere else; what is unknown is null.
+// Writing, and reading with suspicion.
 #include "tuner/suite_document.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <map>
+#include <optional>
+#include <utility>
 
 #include "generator/config_text.h"
-#include "tuner/rows.h"
+#include "tuner/table.h"
+#include "tuning_db/records.h"
 
 namespace nvfp4 {
 namespace {
@@ -18,281 +19,236 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kMostRows = 10'000;
 constexpr size_t kMostText = 4096;
+// No time in microseconds and no rate lies outside, and every figure made of two stays finite.
+constexpr double kLeast = 1e-6;
+constexpr double kMost = 1e12;
 
 template <class Value>
 Json or_null(const std::optional<Value>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
+// Whether a terminal would obey what stands at i: C0, DEL, and in UTF-8 C1.
+bool is_control(std::string_view text, size_t i) {
+  const auto byte = static_cast<unsigned char>(text[i]);
+  const bool c1 =
+      byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
+  return byte < 0x20 || byte == 0x7f || c1;
+}
+
+// What is written can be read again, whatever a driver or a compiler put into a message: bytes that
+// are no UTF-8 become three each.
+Json plain(std::string text) {
+  text.resize(std::min(text.size(), kMostText / 3));
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (is_control(text, i)) text[i] = ' ';
+  }
+  return text;
+}
+
 Json positive_or_null(double value) { return value > 0 ? Json(value) : Json(nullptr); }
 
-// One line for what kept an answer from its time; empty when nothing did.
-std::string failure(const char* policy, const SuiteAnswer& answer) {
-  if (answer.verdict == Verdict::ok) return {};
-  return fmt::format("{} {}: {}", policy, name(answer.verdict), answer.text);
+std::string provenance(const SuiteResults& results) {
+  return results.modelled ? "modelled" : "measured";
 }
 
-std::string note(const SuiteRow& row) {
-  const std::string graph = failure("graph", row.graph);
-  const std::string pdl = row.pdl ? failure("graph+pdl", *row.pdl) : "";
-  return graph + (graph.empty() || pdl.empty() ? "" : "; ") + pdl;
+Json ceilings_json(const SuiteCeilings& ceilings) {
+  Json reads = Json::array();
+  for (const auto& [bytes, us] : ceilings.read_us) reads.push_back({{"bytes", bytes}, {"us", us}});
+  return {{"read_gbps", positive_or_null(ceilings.read_gbps)},
+          {"per_launch_read", std::move(reads)},
+          {"bf16_tflops", or_null(ceilings.bf16_tflops)},
+          {"bf16_tflops_assumed", positive_or_null(ceilings.assumed_tflops)},
+          {"bf16_source", plain(ceilings.bf16_source)}};
 }
 
-Json row_json(const SuiteRow& row, const SuiteOutcome& outcome, Activation act, double stream) {
-  const Problem problem{.n = row.shape.n, .k = row.shape.k, .act = act};
-  const double roof_us =
-      roofline_time(problem, row.m,
-                    {.launch_seconds = row.read_us * 1e-6, .tensor_flops = outcome.flops()}) *
-      1e6;
-  const auto bytes = static_cast<double>(packed_bytes(problem.n, problem.k));
-  const double flops = 2.0 * static_cast<double>(row.m) * static_cast<double>(problem.n) *
-                       static_cast<double>(problem.k);
-  const std::optional<double> us = row.best();
-  const std::optional<double> us_pdl = row.pdl ? row.pdl->us : std::nullopt;
-  const auto over = [](double value, const std::optional<double>& by) {
-    return by ? Json(value / *by) : Json(nullptr);
-  };
-  const bool pdl_is_best = row.pdl && (!row.graph.us || (us_pdl && *us_pdl <= *row.graph.us));
-  const SuiteAnswer& best = pdl_is_best ? *row.pdl : row.graph;
-  return {{"n", row.shape.n},
-          {"k", row.shape.k},
+Json row_json(const SuiteResults& results, const SuiteRow& row) {
+  const SuiteFigures f = figures(results.ceilings, row);
+  const SuiteAnswer& best = row.preferred();
+  return {{"n", row.n},
+          {"k", row.k},
           {"m", row.m},
-          {"act", name(act)},
-          {"us", or_null(us_pdl)},
+          {"act", name(row.act)},
+          {"policy", name(row.pdl ? Policy::graph_pdl : Policy::graph)},
+          {"us", or_null(best.us)},
           {"us_no_pdl", or_null(row.graph.us)},
           {"us_cublas_bf16", or_null(row.us_cublas)},
-          {"f", over(roof_us, us)},
-          {"f_pdl", over(roof_us, us_pdl)},
-          {"f_no_pdl", over(roof_us, row.graph.us)},
-          {"stream_fraction", stream > 0 ? over(bytes / stream * 1e6, us) : Json(nullptr)},
-          {"gbps", over(bytes * 1e-3, us)},
-          {"tflops", over(flops * 1e-6, us)},
-          {"ratio_cublas", row.us_cublas ? over(*row.us_cublas, us) : Json(nullptr)},
-          {"roof_us", roof_us},
-          {"family", name(best.config.family)},
-          {"config", row.pdl ? Json(config_text(row.pdl->config)) : Json(nullptr)},
-          {"config_no_pdl", config_text(row.graph.config)},
+          {"f", or_null(f.f)},
+          {"f_no_pdl", or_null(f.f_no_pdl)},
+          {"gbps", or_null(f.gbps)},
+          {"tflops", or_null(f.tflops)},
+          {"stream_fraction", or_null(f.stream_fraction)},
+          {"ratio_cublas", or_null(f.ratio_cublas)},
+          {"roof_us", or_null(f.roof_us)},
+          {"provenance", provenance(results)},
+          {"family", best.family},
           {"answer", best.answer},
-          {"provenance", outcome.modelled ? "modelled" : "measured"},
-          {"note", note(row)}};
+          {"config", best.config},
+          {"note", plain(best.note)},
+          {"family_no_pdl", row.graph.family},
+          {"answer_no_pdl", row.graph.answer},
+          {"config_no_pdl", row.graph.config},
+          {"note_no_pdl", plain(row.graph.note)}};
 }
 
-const Json& member(const Json& object, const char* key, const std::string& where) {
-  const auto found = object.find(key);
-  if (found == object.end()) throw DocumentError(fmt::format("{} has no \"{}\"", where, key));
-  return *found;
-}
+// One object of a document, and what to call it in a message.
+struct Reader {
+  const Json& object;
+  std::string where;
 
-// A terminal obeys control characters: a stranger's file may not hold any.
-void check_text(const Json& object, const char* key, const std::string& where, bool nullable) {
-  const Json& value = member(object, key, where);
-  if (nullable && value.is_null()) return;
-  const bool plain = value.is_string() && value.get_ref<const std::string&>().size() <= kMostText;
-  if (!plain) throw DocumentError(fmt::format("{}: \"{}\" is no short text", where, key));
-  const auto& text = value.get_ref<const std::string&>();
-  if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
-    throw DocumentError(fmt::format("{}: \"{}\" holds control characters", where, key));
-}
-
-void check_number(const Json& object, const char* key, const std::string& where, bool nullable) {
-  const Json& value = member(object, key, where);
-  if (nullable && value.is_null()) return;
-  const double number = value.is_number() ? value.get<double>() : 0;
-  if (!std::isfinite(number) || number <= 0 || number > 1e18) {
-    throw DocumentError(fmt::format("{}: \"{}\" is no positive number", where, key));
+  const Json& member(const char* key) const {
+    const auto found = object.find(key);
+    if (found == object.end()) throw DocumentError(fmt::format("{} has no \"{}\"", where, key));
+    return *found;
   }
-}
 
-void check_row(const Json& row, const std::string& where) {
-  if (!row.is_object()) throw DocumentError(where + " is no object");
-  for (const char* key : {"n", "k", "m"}) {
-    check_number(row, key, where, false);
-    if (!row[key].is_number_integer()) {
-      throw DocumentError(fmt::format("{}: \"{}\" is no integer", where, key));
+  [[noreturn]] void refuse(const char* key, std::string_view what) const {
+    throw DocumentError(fmt::format("{}: \"{}\" {}", where, key, what));
+  }
+
+  Reader inner(const char* key) const {
+    const Json& value = member(key);
+    if (!value.is_object()) refuse(key, "is no object");
+    return {value, fmt::format("\"{}\"", key)};
+  }
+
+  const Json& list(const char* key) const {
+    const Json& value = member(key);
+    if (!value.is_array() || value.size() > kMostRows) {
+      refuse(key, fmt::format("is no list of at most {} entries", kMostRows));
     }
+    return value;
   }
-  for (const char* key : {"us", "us_no_pdl", "us_cublas_bf16", "f", "f_pdl", "f_no_pdl",
-                          "stream_fraction", "gbps", "tflops", "ratio_cublas", "roof_us"}) {
-    check_number(row, key, where, true);
+
+  int64_t integer(const char* key) const {
+    const Json& value = member(key);
+    // An unsigned number beyond the range would wrap around.
+    const bool fits = value.is_number_integer() &&
+                      (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX);
+    if (!fits) refuse(key, "is no integer");
+    return value.get<int64_t>();
   }
-  for (const char* key : {"act", "family", "config_no_pdl", "answer", "provenance", "note"}) {
-    check_text(row, key, where, false);
+
+  std::optional<double> number_or_null(const char* key) const {
+    const Json& value = member(key);
+    if (value.is_null()) return std::nullopt;
+    const double number = value.is_number() ? value.get<double>() : 0;
+    if (!(number >= kLeast && number <= kMost)) refuse(key, "is no plausible number");
+    return number;
   }
-  check_text(row, "config", where, true);
+
+  double number(const char* key) const {
+    const std::optional<double> value = number_or_null(key);
+    if (!value) refuse(key, "is no plausible number");
+    return *value;
+  }
+
+  std::string text(const char* key) const {
+    const Json& value = member(key);
+    if (!value.is_string() || value.get_ref<const std::string&>().size() > kMostText) {
+      refuse(key, fmt::format("is no text of at most {} bytes", kMostText));
+    }
+    auto text = value.get<std::string>();
+    for (size_t i = 0; i < text.size(); ++i) {
+      if (is_control(text, i)) refuse(key, "holds control characters");
+    }
+    return text;
+  }
+
+  std::string text_or_empty(const char* key) const {
+    return member(key).is_null() ? std::string() : text(key);
+  }
+
+  // One of two words: whether it is the first.
+  bool either(const char* key, std::string_view first, std::string_view second) const {
+    const std::string word = text(key);
+    if (word != first && word != second) refuse(key, fmt::format("is not {} or {}", first, second));
+    return word == first;
+  }
+};
+
+SuiteRow read_row(const Reader& in) {
+  if (!in.object.is_object()) throw DocumentError(in.where + " is no object");
+  SuiteRow row{.n = in.integer("n"), .k = in.integer("k"), .m = in.integer("m")};
+  if (const auto why = shape_error(row.n, row.k)) throw DocumentError(in.where + ": " + *why);
+  if (const auto why = tokens_error(row.m)) throw DocumentError(in.where + ": " + *why);
+  const std::optional<Activation> act = parse_activation(in.text("act"));
+  if (!act) in.refuse("act", "is not bf16 or fp16");
+  row.act = *act;
+  row.us_cublas = in.number_or_null("us_cublas_bf16");
+  const bool pdl = in.either("policy", name(Policy::graph_pdl), name(Policy::graph));
+  const SuiteAnswer preferred{.us = in.number_or_null("us"),
+                              .family = in.text("family"),
+                              .config = in.text("config"),
+                              .answer = in.text("answer"),
+                              .note = in.text("note")};
+  row.graph = {.us = in.number_or_null("us_no_pdl"),
+               .family = in.text("family_no_pdl"),
+               .config = in.text("config_no_pdl"),
+               .answer = in.text("answer_no_pdl"),
+               .note = in.text("note_no_pdl")};
+  if (pdl) row.pdl = preferred;
+  return row;
 }
 
-// What is no better policy's time: the smaller of two that may be null.
-double best_us(const Json& row) {
-  const auto value = [&](const char* key) {
-    return row[key].is_null() ? HUGE_VAL : row[key].get<double>();
-  };
-  return std::min(value("us"), value("us_no_pdl"));
-}
-
-bool any_of_rows(const Json& document, const char* key) {
-  const Json& rows = document["rows"];
-  return std::any_of(rows.begin(), rows.end(),
-                     [&](const Json& row) { return !row[key].is_null(); });
+SuiteCeilings read_ceilings(const Reader& in) {
+  SuiteCeilings ceilings{.read_gbps = in.number_or_null("read_gbps").value_or(0),
+                         .bf16_tflops = in.number_or_null("bf16_tflops"),
+                         .assumed_tflops = in.number_or_null("bf16_tflops_assumed").value_or(0),
+                         .bf16_source = in.text("bf16_source")};
+  for (const Json& read : in.list("per_launch_read")) {
+    const Reader entry{read, "\"per_launch_read\""};
+    if (!read.is_object()) throw DocumentError("\"per_launch_read\" holds no objects");
+    ceilings.read_us[entry.integer("bytes")] = entry.number("us");
+  }
+  return ceilings;
 }
 
 }  // namespace
 
-Json suite_document(const SuiteOutcome& outcome, const SuiteFacts& facts, Activation act) {
-  double stream = 0;
-  std::map<int64_t, double> reads;
-  for (const SuiteRow& row : outcome.rows) {
-    // A ceiling is the best that was seen; shapes differ by a few tenths of a percent.
-    stream = std::max(stream, row.stream_bytes_per_s);
-    reads[packed_bytes(row.shape.n, row.shape.k)] = row.read_us;
-  }
-  Json per_launch = Json::array();
-  for (const auto& [bytes, us] : reads) per_launch.push_back({{"bytes", bytes}, {"us", us}});
+Json suite_document(const SuiteResults& results) {
   Json rows = Json::array();
-  for (const SuiteRow& row : outcome.rows) rows.push_back(row_json(row, outcome, act, stream));
-  const std::optional<double> tflops =
-      outcome.bf16_flops ? std::optional(*outcome.bf16_flops * 1e-12) : std::nullopt;
+  for (const SuiteRow& row : results.rows) rows.push_back(row_json(results, row));
   return {{"schema", kJsonSchema},
-          {"card", facts.card},
-          {"driver", facts.driver},
-          {"nvrtc", facts.nvrtc},
-          {"date", facts.date},
-          {"commit", facts.commit},
-          {"command", facts.command},
-          {"provenance", outcome.modelled ? "modelled" : "measured"},
-          {"end", outcome.end == RunEnd::stopped ? "interrupted" : "complete"},
-          {"ceilings",
-           {{"read_gbps", positive_or_null(stream * 1e-9)},
-            {"per_launch_read", std::move(per_launch)},
-            {"bf16_tflops", or_null(tflops)},
-            {"bf16_tflops_for_f", positive_or_null(outcome.flops() * 1e-12)},
-            {"bf16_source", outcome.rate_source},
-            {"provenance", outcome.modelled ? "modelled" : "measured"}}},
-          {"baseline", outcome.baseline.empty() ? Json(nullptr) : Json(outcome.baseline)},
+          {"card", plain(results.card)},
+          {"driver", plain(results.driver)},
+          {"nvrtc", plain(results.nvrtc)},
+          {"date", plain(results.date)},
+          {"commit", plain(results.commit)},
+          {"command", plain(results.command)},
+          {"provenance", provenance(results)},
+          {"end", results.complete ? "complete" : "interrupted"},
+          {"ceilings", ceilings_json(results.ceilings)},
+          {"baseline", results.baseline.empty() ? Json(nullptr) : plain(results.baseline)},
           {"rows", std::move(rows)}};
 }
 
-Json parse_suite_document(std::string_view text) {
-  const std::string top = "the document";
-  Json document = Json::parse(text, nullptr, false);
+std::string suite_text(const SuiteResults& results) {
+  // A command line may hold bytes that are no UTF-8.
+  return suite_document(results).dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+SuiteResults parse_suite_document(std::string_view text) {
+  const Json document = Json::parse(text, nullptr, false);
   if (!document.is_object()) throw DocumentError("it is no JSON object");
-  const Json& schema = member(document, "schema", top);
-  if (schema != kJsonSchema) {
-    throw DocumentError(fmt::format("its schema is {}, not {}",
-                                    schema.is_number_integer() ? schema.dump() : "unknown",
-                                    kJsonSchema));
+  const Reader in{document, "the document"};
+  if (in.integer("schema") != kJsonSchema) {
+    throw DocumentError(fmt::format("its schema is {}, not {}", in.integer("schema"), kJsonSchema));
   }
-  for (const char* key : {"card", "driver", "nvrtc", "date", "commit", "provenance", "end"}) {
-    check_text(document, key, top, false);
+  SuiteResults results{.card = in.text("card"),
+                       .driver = in.text("driver"),
+                       .nvrtc = in.text("nvrtc"),
+                       .date = in.text("date"),
+                       .commit = in.text("commit"),
+                       .command = in.text("command"),
+                       .modelled = in.either("provenance", "modelled", "measured"),
+                       .complete = in.either("end", "complete", "interrupted"),
+                       .baseline = in.text_or_empty("baseline"),
+                       .ceilings = read_ceilings(in.inner("ceilings"))};
+  for (const Json& row : in.list("rows")) {
+    results.rows.push_back(read_row({row, fmt::format("row {}", results.rows.size() + 1)}));
   }
-  check_text(document, "baseline", top, true);
-  const Json& ceilings = member(document, "ceilings", top);
-  if (!ceilings.is_object()) throw DocumentError("\"ceilings\" is no object");
-  for (const char* key : {"read_gbps", "bf16_tflops", "bf16_tflops_for_f"}) {
-    check_number(ceilings, key, "\"ceilings\"", true);
-  }
-  check_text(ceilings, "bf16_source", "\"ceilings\"", false);
-  const Json& reads = member(ceilings, "per_launch_read", "\"ceilings\"");
-  if (!reads.is_array() || reads.size() > kMostRows) {
-    throw DocumentError("\"per_launch_read\" is no list");
-  }
-  for (const Json& read : reads) {
-    if (!read.is_object()) throw DocumentError("\"per_launch_read\" holds no objects");
-    check_number(read, "bytes", "\"per_launch_read\"", false);
-    check_number(read, "us", "\"per_launch_read\"", false);
-  }
-  const Json& rows = member(document, "rows", top);
-  if (!rows.is_array() || rows.size() > kMostRows) throw DocumentError("\"rows\" is no list");
-  for (size_t i = 0; i < rows.size(); ++i) check_row(rows[i], fmt::format("row {}", i + 1));
-  return document;
-}
-
-Table suite_table(const Json& document) {
-  Table table;
-  table.facts = document;
-  table.facts.erase("schema");
-  table.facts.erase("rows");
-  for (const Json& row : document["rows"]) table.rows.push_back(row);
-  const bool pdl = any_of_rows(document, "config");
-  table.columns = {{"n", "N"}, {"k", "K"}, {"m", "M"}, {"act", "act"}};
-  if (pdl) table.columns.push_back({"us", "us (pdl)", 2});
-  table.columns.push_back({"us_no_pdl", "us (no pdl)", 2});
-  table.columns.push_back({"gbps", "GB/s", 0});
-  table.columns.push_back({"tflops", "TFLOP/s", 1});
-  if (pdl) table.columns.push_back({"f_pdl", "F pdl", 3});
-  table.columns.push_back({"f_no_pdl", "F no pdl", 3});
-  table.columns.push_back({"stream_fraction", "% of stream", 1, 100});
-  if (!document["baseline"].is_null()) {
-    table.columns.push_back({"us_cublas_bf16", "us cublas bf16", 2});
-    table.columns.push_back({"ratio_cublas", "times as fast", 2});
-  }
-  table.columns.push_back({"provenance", "provenance"});
-  table.columns.push_back({"answer", "answer"});
-  table.columns.push_back({"family", "family"});
-  table.columns.push_back({pdl ? "config" : "config_no_pdl", "config"});
-
-  const auto text = [&](const char* key) { return document[key].get<std::string>(); };
-  const Json& ceilings = document["ceilings"];
-  const bool modelled = text("provenance") == "modelled";
-  table.notes.push_back(fmt::format("{}, driver {}, NVRTC {}, {}, commit {}: times are {}",
-                                    text("card"), text("driver"), text("nvrtc"), text("date"),
-                                    text("commit"), modelled ? "modelled" : "measured"));
-  if (!ceilings["read_gbps"].is_null() && !ceilings["bf16_tflops_for_f"].is_null()) {
-    table.notes.push_back(fmt::format(
-        "F = T_roof / T; a long stream reads at {:.0f} GB/s ({}); {:.0f} bf16 TFLOP/s",
-        ceilings["read_gbps"].get<double>(), modelled ? "modelled" : "measured in this run",
-        ceilings["bf16_tflops_for_f"].get<double>()));
-  }
-  table.notes.push_back(ceilings["bf16_source"].get<std::string>());
-  if (!document["baseline"].is_null()) table.notes.push_back("baseline: " + text("baseline"));
-  if (text("end") != "complete") table.notes.push_back("the run was " + text("end"));
-  for (const Json& row : table.rows) {
-    if (row["note"] == "") continue;
-    table.notes.push_back(fmt::format("N={} K={} M={} {}", row["n"].get<int64_t>(),
-                                      row["k"].get<int64_t>(), row["m"].get<int64_t>(),
-                                      row["note"].get<std::string>()));
-  }
-  return table;
-}
-
-Plot suite_plot(const Json& document) {
-  const Json& ceilings = document["ceilings"];
-  const bool modelled = document["provenance"] == "modelled";
-  Plot plot{.title = fmt::format("NVFP4 W4A16 on {}, {}", document["card"].get<std::string>(),
-                                 modelled ? "modelled" : "cold, measured"),
-            .note = fmt::format("{}, commit {}; {}", document["date"].get<std::string>(),
-                                document["commit"].get<std::string>(),
-                                ceilings["bf16_source"].get<std::string>())};
-  std::map<int64_t, double> reads;
-  for (const Json& read : ceilings["per_launch_read"]) {
-    reads[read["bytes"].get<int64_t>()] = read["us"].get<double>();
-  }
-  const double tflops =
-      ceilings["bf16_tflops_for_f"].is_null() ? 0 : ceilings["bf16_tflops_for_f"].get<double>();
-  std::map<std::pair<int64_t, int64_t>, size_t> places;
-  for (const Json& row : document["rows"]) {
-    const std::pair shape(row["n"].get<int64_t>(), row["k"].get<int64_t>());
-    const auto [place, added] = places.emplace(shape, plot.series.size());
-    if (added) {
-      const double products = static_cast<double>(shape.first) * static_cast<double>(shape.second);
-      // A stranger's shape may be one whose packed size overflows; it then has no read ceiling.
-      const bool sane = !shape_error(shape.first, shape.second);
-      const auto read = sane ? reads.find(packed_bytes(shape.first, shape.second)) : reads.end();
-      plot.series.push_back({.name = fmt::format("{} x {}", shape.first, shape.second),
-                             .points = {},
-                             .read_us = read == reads.end() ? 0 : read->second,
-                             .us_per_token = tflops > 0 ? 2 * products / tflops * 1e-6 : 0});
-    }
-    if (row["us"].is_null() && row["us_no_pdl"].is_null()) continue;
-    plot.series[place->second].points.push_back(
-        {.m = row["m"].get<double>(),
-         .us = best_us(row),
-         .f = row["f"].is_null() ? 0 : row["f"].get<double>()});
-  }
-  for (PlotSeries& series : plot.series) {
-    std::sort(series.points.begin(), series.points.end(),
-              [](const PlotPoint& a, const PlotPoint& b) { return a.m < b.m; });
-  }
-  return plot;
+  return results;
 }
 
 }  // namespace nvfp4

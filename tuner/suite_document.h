@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The results of a suite as the one JSON document that --save keeps and --from reads, and as the
-// table and the plot that are made of it, in the run and from the file alike.
+// The results of a suite as the one JSON document that bench --save keeps and --from reads.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -8,36 +7,24 @@
 #include <string>
 #include <string_view>
 
-#include "generator/device.h"
-#include "tuner/plot.h"
-#include "tuner/suite_run.h"
-#include "tuner/table.h"
+#include "tuner/suite_results.h"
 
 namespace nvfp4 {
 
-/// What a run knows about itself.
-struct SuiteFacts {
-  std::string card;
-  std::string driver;
-  std::string nvrtc;
-  std::string date;
-  std::string commit;
-  std::string command;
-};
+/// Times and ceilings with every figure that follows from them; what is unknown is null.
+nlohmann::ordered_json suite_document(const SuiteResults& results);
 
-nlohmann::ordered_json suite_document(const SuiteOutcome& outcome, const SuiteFacts& facts,
-                                      Activation act);
+/// The document as a file has it.
+std::string suite_text(const SuiteResults& results);
 
-/// A file that is no such document; the message says what is wrong with it.
+/// A text that is no such document; the message says what is wrong with it.
 class DocumentError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-/// Reads a document that may come from anywhere: every field that is shown has been checked.
-nlohmann::ordered_json parse_suite_document(std::string_view text);
-
-Table suite_table(const nlohmann::ordered_json& document);
-Plot suite_plot(const nlohmann::ordered_json& document);
+/// Reads a document that may come from anywhere. Only times, ceilings and names are taken from it,
+/// each checked; figures are derived anew.
+SuiteResults parse_suite_document(std::string_view text);
 
 }  // namespace nvfp4

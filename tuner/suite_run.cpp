@@ -5,6 +5,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
+#include <span>
+#include <string>
 #include <utility>
 
 #include "generator/candidate_space.h"
@@ -18,139 +21,207 @@ namespace {
 constexpr int64_t kRateSize = 8192;  // of the square product that gives the matrix rate
 constexpr int kTries = 3;            // at a time that is too noisy to report
 
+// One kernel on its way to an answer.
+struct Trial {
+  Policy policy = Policy::graph;
+  KernelConfig config;
+  std::string answer;
+  Verdict verdict = Verdict::ok;
+  std::string text = {};
+  std::optional<double> us = {};
+
+  void take(const Measurement& m) {
+    verdict = m.verdict;
+    text = m.text;
+    if (m.verdict == Verdict::ok) us = m.timing.median_us;
+  }
+  bool wrong() const {
+    return verdict == Verdict::wrong || verdict == Verdict::nondeterministic ||
+           verdict == Verdict::out_of_bounds;
+  }
+  SuiteAnswer result() const {
+    return {.us = us,
+            .family = std::string(name(config.family)),
+            .config = config_text(config),
+            .answer = answer,
+            .note = us ? "" : fmt::format("{}: {}", name(verdict), text)};
+  }
+};
+
+// The trials of one M, one a policy.
+struct Trials {
+  int64_t m = 0;
+  std::vector<Trial> all;
+};
+
 class SuiteRun {
  public:
   SuiteRun(const SuiteRequest& request, const Workshop& workshop, const Snapshot& snapshot,
-           const std::function<void(const SuiteOutcome&)>& progress)
+           SuiteResults& results, const std::function<void()>& progress)
       : request_(request),
         shop_(workshop),
         snapshot_(snapshot),
+        results_(results),
         progress_(progress),
         device_(workshop.gpu.facts()),
         policies_(device_policies(device_)) {}
 
   SuiteOutcome run() {
-    outcome_.modelled = device_.emulated;
     if (request_.baseline && device_.emulated) {
-      outcome_.baseline = "cuBLASLt unavailable: it needs a real GPU";
+      results_.baseline = "cuBLASLt unavailable: it needs a real GPU";
     }
     for (const Shape& shape : request_.shapes) {
-      if (!shop_.stopped()) run_shape(shape);
+      const std::vector<int64_t> wanted = missing(shape);
+      if (!wanted.empty() && !shop_.stopped()) run_shape(shape, wanted);
     }
-    if (shop_.stopped()) outcome_.end = RunEnd::stopped;
-    return std::move(outcome_);
+    results_.complete = std::all_of(request_.shapes.begin(), request_.shapes.end(),
+                                    [&](const Shape& shape) { return missing(shape).empty(); });
+    return {.end = results_.complete ? RunEnd::complete : RunEnd::stopped, .wrong = wrong_};
   }
 
  private:
-  void run_shape(const Shape& shape);
-  SuiteAnswer answer(const Problem& problem, int64_t m, Policy policy) const;
-  void time(Pipeline& pipeline, SuiteAnswer& answer, int64_t m, Policy policy);
-  void model(Pipeline& pipeline, SuiteRow& row);
+  std::vector<int64_t> missing(const Shape& shape) const;
+  void run_shape(const Shape& shape, const std::vector<int64_t>& tokens);
+  std::vector<Trials> choose(const Problem& problem, const std::vector<int64_t>& tokens) const;
+  Trial choose(const Problem& problem, int64_t m, Policy policy) const;
+  void time(Pipeline& pipeline, Trials& trials);
+  void model(Pipeline& pipeline, Trials& trials);
+  void take_ceilings(const Shape& shape, const Ceilings& ceilings);
   void measure_rate(Pipeline& pipeline);
-  void measure_baseline(Pipeline& pipeline, SuiteRow& row);
+  std::optional<double> measure_baseline(Pipeline& pipeline, const Shape& shape, int64_t m);
   void show(const Shape& shape, int64_t m) const;
 
   const SuiteRequest& request_;
   const Workshop& shop_;
   const Snapshot& snapshot_;
-  const std::function<void(const SuiteOutcome&)>& progress_;
+  SuiteResults& results_;
+  const std::function<void()>& progress_;
   const Device& device_;
   std::vector<Policy> policies_;
-  SuiteOutcome outcome_;
   std::vector<Measurement> modelled_;  // what the emulated device's pipeline said last
+  bool rate_known_ = false;
+  bool library_works_ = false;
+  bool wrong_ = false;
 };
 
-SuiteAnswer SuiteRun::answer(const Problem& problem, int64_t m, Policy policy) const {
-  const Selection s = lookup(snapshot_, problem, m, policy);
-  SuiteAnswer answer{
-      .config = s.config,
-      .answer = fmt::format("{} {} {}", name(s.layer), name(s.match), name(s.provenance))};
-  // The default is proposed without dependent launches; here it runs with them.
-  answer.config.pdl = answer.config.pdl || policy == Policy::graph_pdl;
-  if (const std::optional<std::string> why = illegal_reason(answer.config, device_)) {
-    answer.verdict = Verdict::constraint;
-    answer.text = *why;
+std::vector<int64_t> SuiteRun::missing(const Shape& shape) const {
+  std::vector<int64_t> tokens;
+  for (int64_t m : request_.tokens) {
+    if (results_.find(shape.n, shape.k, m, request_.act) == nullptr) tokens.push_back(m);
   }
-  return answer;
+  return tokens;
 }
 
 void SuiteRun::show(const Shape& shape, int64_t m) const {
-  shop_.progress.step("bench", outcome_.rows.size(),
+  shop_.progress.step("bench", results_.rows.size(),
                       request_.shapes.size() * request_.tokens.size(),
                       fmt::format("N = {} K = {} M = {}", shape.n, shape.k, m));
 }
 
-void SuiteRun::time(Pipeline& pipeline, SuiteAnswer& answer, int64_t m, Policy policy) {
-  for (int i = 0; i < kTries && answer.verdict != Verdict::constraint; ++i) {
-    const std::vector<Measurement> rows = pipeline.finals(m, policy, {answer.config});
-    if (rows.empty()) return;  // stopped
-    answer.verdict = rows.front().verdict;
-    answer.text = rows.front().text;
-    if (answer.verdict == Verdict::ok) answer.us = rows.front().timing.median_us;
-    if (answer.verdict != Verdict::too_noisy) return;
+Trial SuiteRun::choose(const Problem& problem, int64_t m, Policy policy) const {
+  const Selection s = lookup(snapshot_, problem, m, policy);
+  Trial trial{.policy = policy, .config = s.config, .answer = std::string(name(s.layer))};
+  const bool said = s.match == Match::exact || s.match == Match::fallback;
+  if (!said) trial.answer += fmt::format(" {}", name(s.match));
+  // The default is proposed without dependent launches; here it runs with them.
+  trial.config.pdl = trial.config.pdl || policy == Policy::graph_pdl;
+  if (const std::optional<std::string> why = illegal_reason(trial.config, device_)) {
+    trial.verdict = Verdict::constraint;
+    trial.text = *why;
   }
+  return trial;
 }
 
-// On an emulated device the pipeline gates (on fewer rows where it must) and asks the cost model.
-void SuiteRun::model(Pipeline& pipeline, SuiteRow& row) {
-  std::vector<SuiteAnswer*> answers = {&row.graph};
-  if (row.pdl) answers.push_back(&*row.pdl);
-  std::vector<Task> tasks;
-  for (const SuiteAnswer* answer : answers) {
-    const bool known = std::any_of(tasks.begin(), tasks.end(), [&](const Task& task) {
-      return task.candidate.config == answer->config;
-    });
-    if (known || answer->verdict != Verdict::ok) continue;
-    tasks.push_back({.candidate = {.config = answer->config}, .tokens = {row.m}});
+std::vector<Trials> SuiteRun::choose(const Problem& problem,
+                                     const std::vector<int64_t>& tokens) const {
+  std::vector<Trials> chosen;
+  for (int64_t m : tokens) {
+    chosen.push_back({.m = m});
+    for (Policy policy : policies_) chosen.back().all.push_back(choose(problem, m, policy));
   }
-  modelled_.clear();
-  pipeline.run(tasks, Pipeline::Clock::now() + std::chrono::hours(24), 1 << 30, {});
-  for (SuiteAnswer* answer : answers) {
-    const Policy policy = answer == &row.graph ? Policy::graph : Policy::graph_pdl;
-    for (const Measurement& m : modelled_) {
-      if (!(m.kernel.config == answer->config)) continue;
-      if (m.verdict == Verdict::ok && m.policy != policy) continue;
-      answer->verdict = m.verdict;
-      answer->text = m.text;
-      if (m.verdict == Verdict::ok) answer->us = m.timing.median_us;
+  return chosen;
+}
+
+void SuiteRun::time(Pipeline& pipeline, Trials& trials) {
+  for (Trial& trial : trials.all) {
+    for (int i = 0; i < kTries && trial.verdict != Verdict::constraint; ++i) {
+      const std::vector<Measurement> rows = pipeline.finals(trials.m, trial.policy, {trial.config});
+      if (rows.empty()) return;  // stopped
+      trial.take(rows.front());
+      if (trial.verdict != Verdict::too_noisy) break;
     }
   }
 }
 
+// On an emulated device the pipeline gates (on fewer rows where it must) and asks the cost model.
+void SuiteRun::model(Pipeline& pipeline, Trials& trials) {
+  std::vector<Task> tasks;
+  for (const Trial& trial : trials.all) {
+    const bool known = std::any_of(tasks.begin(), tasks.end(), [&](const Task& task) {
+      return task.candidate.config == trial.config;
+    });
+    if (known || trial.verdict != Verdict::ok) continue;
+    tasks.push_back({.candidate = {.config = trial.config}, .tokens = {trials.m}});
+  }
+  modelled_.clear();
+  pipeline.run(tasks, Pipeline::Clock::now() + std::chrono::hours(24), 1 << 30, {});
+  for (Trial& trial : trials.all) {
+    for (const Measurement& m : modelled_) {
+      // A failure is one row whatever the policy.
+      if (m.verdict == Verdict::ok && m.policy != trial.policy) continue;
+      if (m.kernel.config == trial.config) trial.take(m);
+    }
+  }
+}
+
+// The best that the card was seen to do, as in merge().
+void SuiteRun::take_ceilings(const Shape& shape, const Ceilings& ceilings) {
+  const double us = ceilings.launch_seconds * 1e6;
+  const auto [read, added] = results_.ceilings.read_us.emplace(packed_bytes(shape.n, shape.k), us);
+  if (!added) read->second = std::min(read->second, us);
+  results_.ceilings.read_gbps =
+      std::max(results_.ceilings.read_gbps, ceilings.stream_bytes_per_s * 1e-9);
+  results_.ceilings.assumed_tflops = ceilings.tensor_flops * 1e-12;
+}
+
 void SuiteRun::measure_rate(Pipeline& pipeline) {
-  outcome_.assumed_flops = pipeline.ceilings().tensor_flops;
+  std::string& source = results_.ceilings.bf16_source;
   if (device_.emulated) {
-    outcome_.rate_source = "bf16 rate: from the data sheet, the device is emulated";
+    source = "bf16 rate: from the data sheet, the device is emulated";
     return;
   }
   shop_.progress.step("bf16 rate", 0, 1, "cuBLASLt");
   const std::optional<MatrixResult> result = pipeline.matrix(kRateSize, kRateSize, kRateSize);
   if (!result) return;
-  if (!result->error.empty()) {
-    outcome_.rate_source = fmt::format("bf16 rate: from the data sheet, {}", result->error);
-    if (request_.baseline) outcome_.baseline = fmt::format("unavailable: {}", result->error);
+  library_works_ = result->error.empty();
+  if (!library_works_) {
+    if (!results_.ceilings.bf16_tflops) {
+      source = fmt::format("bf16 rate: from the data sheet, {}", result->error);
+    }
+    if (request_.baseline) results_.baseline = fmt::format("unavailable: {}", result->error);
     return;
   }
-  const double seconds = quartiles(result->times.samples_us).median * 1e-6;
-  outcome_.bf16_flops = 2.0 * kRateSize * kRateSize * kRateSize / seconds;
-  outcome_.rate_source =
-      fmt::format("bf16 rate: {} at {}^3, measured in this run", result->library, kRateSize);
-  if (request_.baseline) outcome_.baseline = result->library;
-}
-
-void SuiteRun::measure_baseline(Pipeline& pipeline, SuiteRow& row) {
-  if (!request_.baseline || !outcome_.bf16_flops) return;
-  const std::optional<MatrixResult> result = pipeline.matrix(row.shape.n, row.shape.k, row.m);
-  if (!result) return;
-  if (result->error.empty()) {
-    row.us_cublas = quartiles(result->times.samples_us).median;
-  } else {
-    shop_.progress.note(fmt::format("nvfp4-tune: baseline at N={} K={} M={}: {}", row.shape.n,
-                                    row.shape.k, row.m, result->error));
+  const double us = quartiles(result->times.samples_us).median;
+  const double tflops = 2e-6 * kRateSize * kRateSize * kRateSize / us;
+  if (tflops > results_.ceilings.bf16_tflops.value_or(0)) {
+    results_.ceilings.bf16_tflops = tflops;
+    source = fmt::format("bf16 rate: {} at {}^3, measured in this run", result->library, kRateSize);
   }
+  if (request_.baseline) results_.baseline = result->library;
 }
 
-void SuiteRun::run_shape(const Shape& shape) {
+std::optional<double> SuiteRun::measure_baseline(Pipeline& pipeline, const Shape& shape,
+                                                 int64_t m) {
+  if (!request_.baseline || !library_works_) return std::nullopt;
+  const std::optional<MatrixResult> result = pipeline.matrix(shape.n, shape.k, m);
+  if (!result) return std::nullopt;
+  if (result->error.empty()) return quartiles(result->times.samples_us).median;
+  shop_.progress.note(fmt::format("nvfp4-tune: baseline at N={} K={} M={}: {}", shape.n, shape.k, m,
+                                  result->error));
+  return std::nullopt;
+}
+
+void SuiteRun::run_shape(const Shape& shape, const std::vector<int64_t>& tokens) {
   const Problem problem{.n = shape.n, .k = shape.k, .act = request_.act, .arch = device_.arch};
   Progress silent({}, false);  // the line on the terminal is about the suite
   Workshop shop{.gpu = shop_.gpu,
@@ -165,55 +236,49 @@ void SuiteRun::run_shape(const Shape& shape) {
   const auto keep = [this](const std::vector<Measurement>& rows) {
     modelled_.insert(modelled_.end(), rows.begin(), rows.end());
   };
-  show(shape, request_.tokens.front());
-  Pipeline pipeline(shop, problem, policies_, request_.tokens.back(), request_.seed,
+  show(shape, tokens.front());
+  Pipeline pipeline(shop, problem, policies_, tokens.back(), request_.seed,
                     {.started = ignore, .measured = keep, .finished = ignore});
-  if (outcome_.rate_source.empty()) measure_rate(pipeline);
+  const Ceilings& ceilings = pipeline.ceilings();
+  if (shop_.stopped()) return;  // before anything is taken from a measurement that was cut short
+  take_ceilings(shape, ceilings);
+  if (!std::exchange(rate_known_, true)) measure_rate(pipeline);
 
-  const bool pdl = policies_.back() == Policy::graph_pdl;
-  std::vector<SuiteRow> rows;
+  std::vector<Trials> chosen = choose(problem, tokens);
   std::vector<KernelConfig> configs;
-  for (int64_t m : request_.tokens) {
-    SuiteRow row{.shape = shape, .m = m, .graph = answer(problem, m, Policy::graph)};
-    if (pdl) row.pdl = answer(problem, m, Policy::graph_pdl);
-    for (const SuiteAnswer* a : {&row.graph, row.pdl ? &*row.pdl : nullptr}) {
-      const bool wanted = a != nullptr && a->verdict == Verdict::ok;
-      if (wanted && std::find(configs.begin(), configs.end(), a->config) == configs.end()) {
-        configs.push_back(a->config);
-      }
+  for (const Trials& trials : chosen) {
+    for (const Trial& trial : trials.all) {
+      const bool known = std::find(configs.begin(), configs.end(), trial.config) != configs.end();
+      if (trial.verdict == Verdict::ok && !known) configs.push_back(trial.config);
     }
-    rows.push_back(std::move(row));
   }
   if (!device_.emulated) pipeline.prepare(configs);
-  const Ceilings& ceilings = pipeline.ceilings();
-  for (SuiteRow& row : rows) {
-    show(shape, row.m);
-    row.read_us = ceilings.launch_seconds * 1e6;
-    row.stream_bytes_per_s = ceilings.stream_bytes_per_s;
+  for (Trials& trials : chosen) {
+    show(shape, trials.m);
+    SuiteRow row{.n = shape.n, .k = shape.k, .m = trials.m, .act = request_.act};
     if (device_.emulated) {
-      model(pipeline, row);
+      model(pipeline, trials);
     } else {
-      if (row.pdl) time(pipeline, *row.pdl, row.m, Policy::graph_pdl);
-      time(pipeline, row.graph, row.m, Policy::graph);
-      measure_baseline(pipeline, row);
+      time(pipeline, trials);
+      row.us_cublas = measure_baseline(pipeline, shape, trials.m);
     }
     if (shop_.stopped()) return;  // a row that was cut short says less than none
-    outcome_.rows.push_back(std::move(row));
-    progress_(outcome_);
+    for (const Trial& trial : trials.all) {
+      wrong_ = wrong_ || trial.wrong();
+      if (trial.policy == Policy::graph) row.graph = trial.result();
+      if (trial.policy == Policy::graph_pdl) row.pdl = trial.result();
+    }
+    results_.rows.push_back(std::move(row));
+    progress_();
   }
 }
 
 }  // namespace
 
-std::optional<double> SuiteRow::best() const {
-  if (!pdl || !pdl->us) return graph.us;
-  return graph.us ? std::min(*graph.us, *pdl->us) : *pdl->us;
-}
-
 SuiteOutcome run_suite(const SuiteRequest& request, const Workshop& workshop,
-                       const Snapshot& snapshot,
-                       const std::function<void(const SuiteOutcome&)>& progress) {
-  return SuiteRun(request, workshop, snapshot, progress).run();
+                       const Snapshot& snapshot, SuiteResults& results,
+                       const std::function<void()>& progress) {
+  return SuiteRun(request, workshop, snapshot, results, progress).run();
 }
 
 }  // namespace nvfp4

@@ -5,13 +5,12 @@
 
 #include <cstdint>
 #include <functional>
-#include <optional>
-#include <string>
 #include <vector>
 
 #include "runtime/lookup.h"
 #include "tuner/pipeline.h"
 #include "tuner/suite.h"
+#include "tuner/suite_results.h"
 
 namespace nvfp4 {
 
@@ -23,42 +22,15 @@ struct SuiteRequest {
   uint64_t seed = 1;
 };
 
-/// The kernel that answers under one launch policy, and how it did.
-struct SuiteAnswer {
-  KernelConfig config;
-  std::string answer;        ///< layer, match and provenance: "user exact measured"
-  std::optional<double> us;  ///< empty when it did not come to a time
-  Verdict verdict = Verdict::ok;
-  std::string text;  ///< what the gate covered, or why there is no time
-};
-
-struct SuiteRow {
-  Shape shape;
-  int64_t m = 0;
-  SuiteAnswer graph;
-  std::optional<SuiteAnswer> pdl;      ///< empty on a GPU without dependent launches
-  std::optional<double> us_cublas;     ///< empty when not asked for or not to be had
-  double read_us = 0;                  ///< per-launch read of this shape's weights
-  double stream_bytes_per_s = 0;       ///< long read, measured with this shape
-  std::optional<double> best() const;  ///< the better policy's time
-};
-
 struct SuiteOutcome {
-  std::vector<SuiteRow> rows;
-  bool modelled = false;             ///< every time is the cost model's
-  std::optional<double> bf16_flops;  ///< measured in this run
-  double assumed_flops = 0;          ///< of the data sheet, scaled; what F uses without the other
-  std::string rate_source;           ///< one line on the two
-  std::string baseline;              ///< library, or why it is not there; empty: not asked for
   RunEnd end = RunEnd::complete;
-
-  double flops() const { return bf16_flops.value_or(assumed_flops); }
+  bool wrong = false;  ///< a kernel gave wrong results
 };
 
-/// Measures shape by shape, M by M; `progress` sees the outcome after each row. Throws what
-/// Pipeline throws.
+/// Measures shape by shape, M by M, what `results` does not hold yet, and adds it there; `progress`
+/// is called after each row. Throws what Pipeline throws; the rows until then stay.
 SuiteOutcome run_suite(const SuiteRequest& request, const Workshop& workshop,
-                       const Snapshot& snapshot,
-                       const std::function<void(const SuiteOutcome&)>& progress);
+                       const Snapshot& snapshot, SuiteResults& results,
+                       const std::function<void()>& progress);
 
 }  // namespace nvfp4

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files that cannot be written are refused before anything is measured, and every row is kept as
+// soon as it is there.
+#include "tuner/suite_command.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "tuner/measure.h"
+#include "tuner/plot.h"
+#include "tuner/run_facts.h"
+#include "tuner/session.h"
+#include "tuner/suite_document.h"
+#include "tuner/suite_report.h"
+#include "tuner/suite_run.h"
+#include "tuner/whole_file.h"
+
+namespace nvfp4 {
+namespace {
+
+constexpr size_t kMostBytes = size_t{64} << 20;  // of a saved file
+
+// False, and a warning, when it cannot be: what was measured must still reach the screen.
+bool keep(const std::string& path, const std::string& text, const Terminal& terminal) {
+  try {
+    replace_file(path, text);
+    return true;
+  } catch (const FileError& error) {
+    warn(terminal, error.what());
+    return false;
+  }
+}
+
+// The forms that the user asked for.
+Answered answered(const SuiteResults& results, ExitCode code, const CommandLine& line,
+                  const Terminal& terminal) {
+  Answered answered{.code = code, .text = render(suite_table(results), line.format)};
+  // An older file is worth more than one without rows.
+  if (results.rows.empty()) return answered;
+  bool kept = true;
+  if (line.save) kept = keep(*line.save, suite_text(results), terminal);
+  if (line.plot) kept = keep(*line.plot, plot_svg(suite_plot(results)), terminal) && kept;
+  if (!kept && code == ExitCode::ok) answered.code = ExitCode::failed;
+  return answered;
+}
+
+SuiteResults read_saved(const std::string& path) {
+  try {
+    return parse_suite_document(read_file(path, kMostBytes));
+  } catch (const DocumentError& error) {
+    throw UsageError(fmt::format("'{}' is no file of bench --save: {}", path, error.what()));
+  }
+}
+
+Answered show_saved(const CommandLine& line, const Terminal& terminal) {
+  SuiteResults results = read_saved(line.from.front());
+  for (size_t i = 1; i < line.from.size(); ++i) {
+    try {
+      merge(results, read_saved(line.from[i]));
+    } catch (const MergeError& error) {
+      throw UsageError(fmt::format("'{}' does not go together with '{}': {}", line.from[i],
+                                   line.from.front(), error.what()));
+    }
+  }
+  if (line.from.size() > 1) results.command = line.text;
+  return answered(results, ExitCode::ok, line, terminal);
+}
+
+// The rows that the same command has left in its file when it was interrupted.
+void resume(SuiteResults& results, const CommandLine& line, const Terminal& terminal) {
+  std::optional<SuiteResults> old;
+  try {
+    old = parse_suite_document(read_file(*line.save, kMostBytes));
+  } catch (const FileError&) {
+    return;  // not there yet
+  } catch (const DocumentError&) {
+    return;  // somebody else's; the user said to write there
+  }
+  const auto same = [&](auto member) { return (*old).*member == results.*member; };
+  const bool ours = !old->complete && same(&SuiteResults::card) && same(&SuiteResults::driver) &&
+                    same(&SuiteResults::nvrtc) && same(&SuiteResults::commit) &&
+                    same(&SuiteResults::command) && same(&SuiteResults::modelled);
+  if (!ours) return;
+  results.ceilings = old->ceilings;
+  results.rows = std::move(old->rows);
+  std::erase_if(results.rows, [](const SuiteRow& row) { return !row.timed(); });
+  warn(terminal, fmt::format("going on from {} rows in {}", results.rows.size(), *line.save));
+}
+
+ExitCode exit_code(const SuiteOutcome& outcome, const SuiteResults& results) {
+  if (outcome.end == RunEnd::stopped) return ExitCode::interrupted;
+  if (outcome.wrong) return ExitCode::wrong;
+  const bool timed = std::all_of(results.rows.begin(), results.rows.end(),
+                                 [](const SuiteRow& row) { return row.timed(); });
+  return timed ? ExitCode::ok : ExitCode::failed;
+}
+
+ExitCode measure(const CommandLine& line, const Gpu& gpu, const Workshop& workshop,
+                 SuiteResults& results, const Terminal& terminal) {
+  const Snapshot snapshot = open_snapshot(line, gpu.facts(), terminal);
+  try {
+    const SuiteOutcome outcome = run_suite({.shapes = line.shapes,
+                                            .tokens = line.tokens,
+                                            .act = line.act,
+                                            .baseline = line.baseline,
+                                            .seed = line.seed},
+                                           workshop, snapshot, results, [&] {
+                                             if (line.save) {
+                                               keep(*line.save, suite_text(results), terminal);
+                                             }
+                                           });
+    workshop.progress.clear();
+    return exit_code(outcome, results);
+  } catch (const MeasureError& error) {
+    workshop.progress.clear();
+    warn(terminal, error.what());
+  } catch (const WorkerError& error) {
+    workshop.progress.clear();
+    warn(terminal, error.what());
+  }
+  return ExitCode::failed;
+}
+
+}  // namespace
+
+Answered run_bench(const CommandLine& line, const Terminal& terminal) {
+  for (const std::optional<std::string>* path : {&line.save, &line.plot}) {
+    if (*path) check_replaceable(**path);
+  }
+  if (!line.from.empty()) return show_saved(line, terminal);
+  const Gpu gpu = open_gpu(line, terminal);
+  const OpenWorkshop workshop(line, gpu, terminal);
+  SuiteResults results{.card = gpu.facts().name,
+                       .driver = driver_release(gpu.driver()),
+                       .nvrtc = workshop->compiler.version(),
+                       .date = utc_now(),
+                       .commit = build_commit(),
+                       .command = line.text,
+                       .modelled = gpu.emulated()};
+  if (line.save) resume(results, line, terminal);
+  const ExitCode code = measure(line, gpu, *workshop, results, terminal);
+  const bool compared = std::any_of(results.rows.begin(), results.rows.end(),
+                                    [](const SuiteRow& row) { return row.us_cublas.has_value(); });
+  if (!compared && !results.baseline.empty()) warn(terminal, "baseline: " + results.baseline);
+  if (code == ExitCode::interrupted) {
+    warn(terminal, fmt::format("interrupted: {} rows are {}", results.rows.size(),
+                               line.save ? "kept, the same command goes on from there" : "shown"));
+  } else if (code == ExitCode::wrong || code == ExitCode::failed) {
+    warn(terminal, "not every kernel came to a time: see the notes");
+  }
+  return answered(results, code, line, terminal);
+}
+
+}  // namespace nvfp4

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Roles by name.
+#include "tuner/worker_roles.h"
+
+#include <fmt/format.h>
+
+#include "tuner/bench.h"
+#include "tuner/command_line.h"
+#include "tuner/compile_service.h"
+#include "tuner/worker.h"
+
+namespace nvfp4 {
+
+int serve_role(const std::string& role) {
+  if (role == "compile") {
+    CompileService service;
+    return serve_requests([&](const Message& request) { return service.serve(request); });
+  }
+  if (role == "bench") {
+    Bench bench;
+    return serve_requests([&](const Message& request) { return bench.serve(request); });
+  }
+  throw UsageError(fmt::format("unknown worker '{}'", role));
+}
+
+}  // namespace nvfp4
