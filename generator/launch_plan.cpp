@@ -7,13 +7,13 @@ namespace nvfp4 {
 namespace {
 
 // The wgmma family deals whole tiles out to as many clusters as run at once.
-void plan_clusters(LaunchPlan& plan, const KernelConfig& config, const Problem& problem,
+void plan_clusters(LaunchPlan& plan, const KernelConfig& config, const Problem& problem, int64_t m,
                    const Device& device) {
   const int64_t rows = int64_t{config.block_n} * config.cluster_n;
   plan.cluster = cluster_ctas(config);
   const int64_t tiles = (problem.n + rows - 1) / rows * plan.tiles_m;
   plan.grid = std::min(tiles, resident_clusters(config, device)) * plan.cluster;
-  plan.box_tokens = config.block_m / config.cluster_n;
+  plan.box_tokens = slice_tokens(config, static_cast<int>(m));
   plan.k = problem.k;
   plan.act = config.act;
 }
@@ -34,7 +34,7 @@ LaunchPlan launch_plan(const KernelConfig& config, const Problem& problem, int64
   plan.tiles_n = static_cast<int>((problem.n + config.block_n - 1) / config.block_n);
   plan.tiles_m = static_cast<int>((m + config.block_m - 1) / config.block_m);
   if (is_wgmma(config)) {
-    plan_clusters(plan, config, problem, device);
+    plan_clusters(plan, config, problem, m, device);
     return plan;
   }
   const int64_t tiles = int64_t{plan.tiles_n} * plan.tiles_m;

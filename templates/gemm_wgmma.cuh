@@ -48,7 +48,6 @@ struct GemmWgmma {
   static constexpr u32 kTilesN = (kN + kClusterRows - 1) / kClusterRows;
   static constexpr int kCluster = cluster_ctas(kConfig);
   static constexpr int kActivations = kStageTiles * activation_tile_bytes(kConfig);
-  static constexpr int kSliceTokens = kConfig.block_m / kConfig.cluster_n;
   static constexpr int kGroups = kSlots * kStageTiles;  ///< wgmma groups of a stage
   using Sums = typename Exchange::Sums;
 
@@ -60,6 +59,7 @@ struct GemmWgmma {
   int lane;
   u32 rank_n;  ///< of this CTA in its cluster
   u32 rank_k;
+  int slice;  ///< tokens of a tile that this CTA fetches
 
   __device__ GemmWgmma(const GemmParams& p, const TensorMap& activations, unsigned char* shared)
       : params(p), map(activations), smem(shared), ring(shared) {
@@ -69,6 +69,7 @@ struct GemmWgmma {
     const u32 rank = kCluster > 1 ? cluster_rank() : 0;
     rank_n = rank % kConfig.cluster_n;
     rank_k = rank / kConfig.cluster_n;
+    slice = slice_tokens(kConfig, params.m);
   }
 
   __device__ void run() {
@@ -90,6 +91,13 @@ struct GemmWgmma {
   __device__ int last_step() const { return kSteps * static_cast<int>(rank_k + 1) / kConfig.cluster_k; }
   __device__ Weights strip(u32 tile) const {
     return {static_cast<int>(tile / params.tiles_m * kConfig.cluster_n + rank_n) * Weights::kTiles};
+  }
+
+  // The last tile ends with the last token, and repeats some of the tile before it rather than reach beyond.
+  __device__ int first_token(u32 tile) const {
+    const int token = static_cast<int>(tile % params.tiles_m) * kConfig.block_m;
+    const int last = params.m - kConfig.block_m;
+    return token == 0 || token < last ? token : last;
   }
 
   __device__ Exchange exchange() const {
@@ -138,8 +146,7 @@ struct GemmWgmma {
     for (u32 tile = first_tile(); tile < tiles(); tile += tile_stride()) {
       if (elected) {
         const Weights rows = strip(tile);
-        const int token = static_cast<int>(tile % params.tiles_m) * kConfig.block_m +
-                          static_cast<int>(rank_n) * kSliceTokens;
+        const int token = first_token(tile) + static_cast<int>(rank_n) * slice;
         for (int step = first_step(); step < last_step(); ++step) {
           if (!filled) {
             ring.wait_empty(at);
@@ -166,12 +173,12 @@ struct GemmWgmma {
   }
 
   __device__ void fill_weights(int slot, const Weights& rows, int step) const {
-    ring.expect(slot, Weights::kBytes + kActivations);
+    ring.expect(slot, Weights::kBytes + kStageTiles * slice * kConfig.cluster_n * 128);
     rows.load(params, step, ring.stage(slot) + kActivations, ring.filled(slot));
   }
 
   __device__ void fill_activations(int slot, int token, int step) const {
-    const u32 target = ring.stage(slot) + rank_n * (kSliceTokens * 128);
+    const u32 target = ring.stage(slot) + rank_n * slice * 128;
 #pragma unroll
     for (int j = 0; j < kStageTiles; ++j) {
       const int k = (step * kStageTiles + j) * kTileK;
@@ -188,6 +195,7 @@ struct GemmWgmma {
   // --- The consumer warps.
 
   __device__ void consume() {
+    clear_missing_tokens();
     begin();
     wait_for_predecessor();
     typename Ring::Position at;
@@ -201,10 +209,26 @@ struct GemmWgmma {
       for (int r = 0; r < kSlots; ++r) factors[r] = row_factor<kN>(params, rows.first * kTileRows + strip_row(r));
       multiply(at, sums);
       if constexpr (kConfig.cluster_k > 1) exchange().exchange(sums, warp, lane, parity);
-      store(rows, static_cast<int>(tile % params.tiles_m) * kConfig.block_m, sums, factors);
+      store(rows, first_token(tile), sums, factors);
       end_tile(tile);
       parity ^= 1;
     }
+  }
+
+  // Rows of the stages that no copy will ever fill read as tokens of zeros.
+  __device__ void clear_missing_tokens() const {
+    const int present = slice * kConfig.cluster_n;
+    const int chunks = (kConfig.block_m - present) * 8;
+    if (chunks == 0) return;
+    for (int stage = 0; stage < kConfig.num_stages; ++stage) {
+      for (int j = 0; j < kStageTiles; ++j) {
+        unsigned char* rows = smem + stage * stage_bytes(kConfig) + j * activation_tile_bytes(kConfig) + present * 128;
+        for (int i = static_cast<int>(threadIdx.x); i < chunks; i += warps(kConfig) * kWarpThreads) {
+          *reinterpret_cast<U32x4*>(rows + i * 16) = U32x4{};
+        }
+      }
+    }
+    fence_async_proxy();  // wgmma reads them
   }
 
   /// The 64-row tile of the strip that this warp's warpgroup multiplies in slot r, and the warp's 16 rows.
@@ -292,13 +316,13 @@ struct GemmWgmma {
     return words;
   }
 
-  __device__ void store(const Weights& rows, int first_token, const Sums& sums,
+  __device__ void store(const Weights& rows, int token, const Sums& sums,
                         const float (&factors)[kSlots]) const {
     const TileStore<kConfig, kN> tile{params, smem + pipeline_bytes(kConfig) + warp * (kPatchTokens * kPatchRowBytes),
                                       lane, Exchange::first(rank_k), Exchange::first(rank_k + 1)};
 #pragma unroll
     for (int r = 0; r < kSlots; ++r) {
-      tile.store(sums[r], rows.first * kTileRows + strip_row(r), first_token, factors[r]);
+      tile.store(sums[r], rows.first * kTileRows + strip_row(r), token, factors[r]);
     }
   }
 };

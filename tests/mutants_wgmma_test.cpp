@@ -20,6 +20,9 @@ const Case kSplit{"family=wgmma,act=bf16,warps_n=4,warps_k=1,cluster_k=2,pdl=1",
 const Case kThirds{
     "family=wgmma,act=bf16,block_n=128,block_m=40,warps_n=8,warps_k=1,cluster_k=3,pdl=1", 136, 656,
     37};
+const Case kTwoTiles{
+    "family=wgmma,act=bf16,block_m=32,block_k=128,warps_n=4,warps_k=1,cluster_n=2,pdl=1", 136, 400,
+    45};
 const Case kWide{
     "family=wgmma,act=fp16,block_n=256,block_m=8,block_k=128,warps_n=8,warps_k=1,pdl=1", 264, 400,
     5};
@@ -85,9 +88,9 @@ const Mutant kMutants[] = {
     {"multicasts to the peer alone", "gemm_wgmma.cuh", "((1u << kConfig.cluster_n) - 1)",
      "((1u << kConfig.cluster_n) - 2)", kPairs},
     {"fetches the same tokens as the peer", "gemm_wgmma.cuh",
-     "static_cast<int>(rank_n) * kSliceTokens", "0 * kSliceTokens", kPairs},
-    {"puts its tokens where the peer's belong", "gemm_wgmma.cuh", "rank_n * (kSliceTokens * 128)",
-     "0 * (kSliceTokens * 128)", kPairs},
+     "static_cast<int>(rank_n) * slice", "0 * slice", kPairs},
+    {"puts its tokens where the peer's belong", "gemm_wgmma.cuh", "rank_n * slice * 128", "0 * slice * 128",
+     kPairs},
     {"pushes sums at the wrong peer", "cluster_sum.cuh", "k * kConfig.cluster_n + rank_n;",
      "rank_k * kConfig.cluster_n + rank_n;", kSplit},
     {"pushes sums where another peer's belong", "cluster_sum.cuh", "from < k ? from : from - 1", "0",
@@ -132,6 +135,12 @@ const Mutant kMutants[] = {
      "      warp_sync();\n#pragma unroll\n      for (int pass",
      "#pragma unroll\n      for (int pass", kPlain},
     {"bias of the wrong half", "store_tile.cuh", "bias[i % 2]),\n", "bias[0]),\n", kPlain},
+    {"leaves rows of missing tokens as they were", "gemm_wgmma.cuh",
+     "    clear_missing_tokens();\n", "", kPlain},
+    {"no proxy fence behind the rows of missing tokens", "gemm_wgmma.cuh",
+     "    fence_async_proxy();  // wgmma reads them\n", "", kPlain},
+    {"the last tile is stored a token late", "gemm_wgmma.cuh", "store(rows, first_token(tile), ",
+     "store(rows, first_token(tile) + 1, ", kTwoTiles},
     {"wrong scale group between k32 halves", "gemm_wgmma.cuh", "words.scales.x[s / 2]",
      "words.scales.x[0]", kPlain},
 };
@@ -141,7 +150,7 @@ const Mutant kMutants[] = {
 TEST_SUITE("mutants_wgmma") {
   TEST_CASE("the unchanged templates pass the gate under every config that a mutant uses") {
     MutantBench bench;
-    for (const Case& on : {kPlain, kPairs, kFours, kSplit, kThirds, kWide, kReuse}) {
+    for (const Case& on : {kPlain, kPairs, kFours, kSplit, kThirds, kTwoTiles, kWide, kReuse}) {
       CAPTURE(on.config);
       CHECK(bench.judge(on, template_files()) == "passed");
     }
