@@ -69,16 +69,29 @@ TEST_SUITE("choice") {
   TEST_CASE("the upper winner takes the gap below it when it is as fast there") {
     Winner winners[] = {winner(kSmall, 8), winner(kOther, 64)};
     std::vector<int64_t> asked;
-    join_intervals(winners, [&](const KernelConfig& config, const KernelConfig& other, int64_t m) {
-      CHECK(config == kOther);
-      CHECK(other == kSmall);
-      asked.push_back(m);
-      return std::optional(1.01);
-    });
+    join_intervals(winners, 3,
+                   [&](const KernelConfig& config, const KernelConfig& other, int64_t m) {
+                     CHECK(config == kOther);
+                     CHECK(other == kSmall);
+                     asked.push_back(m);
+                     return std::optional(1.01);
+                   });
     CHECK(asked == std::vector<int64_t>{32, 16, 12});  // edges of the lower winner's tiles of 8
     CHECK(winners[0].interval == MInterval{1, 8});
     CHECK(winners[1].interval == MInterval{9, 64});
     CHECK(*winners[1].regret_bound == doctest::Approx(0.01));
+  }
+
+  TEST_CASE("with one probe the upper winner takes the whole gap when it is as fast in its middle") {
+    Winner winners[] = {winner(kSmall, 8), winner(kOther, 64)};
+    std::vector<int64_t> asked;
+    join_intervals(winners, 1, [&](auto&, auto&, int64_t m) {
+      asked.push_back(m);
+      return std::optional(1.01);
+    });
+    CHECK(asked == std::vector<int64_t>{32});
+    CHECK(winners[0].interval == MInterval{1, 8});
+    CHECK(winners[1].interval == MInterval{9, 64});
   }
 
   TEST_CASE("where the upper winner is slower, the lower one goes on") {
@@ -87,7 +100,7 @@ TEST_SUITE("choice") {
     const auto compare = [](const KernelConfig&, const KernelConfig&, int64_t m) {
       return std::optional(m <= 24 ? 1.5 : 0.9);
     };
-    join_intervals(winners, compare);
+    join_intervals(winners, 3, compare);
     CHECK(winners[0].interval == MInterval{1, 24});
     CHECK(winners[1].interval == MInterval{25, 64});
     CHECK(*winners[1].regret_bound == 0);
@@ -95,14 +108,14 @@ TEST_SUITE("choice") {
 
   TEST_CASE("a winner keeps its tile though the tile of the next one reaches over it") {
     Winner winners[] = {winner(kSmall, 1), winner(kLarge, 64)};
-    join_intervals(winners, [](auto&, auto&, int64_t) { return std::optional<double>(); });
+    join_intervals(winners, 3, [](auto&, auto&, int64_t) { return std::optional<double>(); });
     CHECK(winners[0].interval == MInterval{1, 8});
     CHECK(winners[1].interval == MInterval{9, 64});
   }
 
   TEST_CASE("a gap about which nothing could be found out stays open") {
     Winner winners[] = {winner(kSmall, 8), winner(kOther, 64)};
-    join_intervals(winners, [](auto&, auto&, int64_t) { return std::optional<double>(); });
+    join_intervals(winners, 3, [](auto&, auto&, int64_t) { return std::optional<double>(); });
     CHECK(winners[0].interval == MInterval{1, 8});
     CHECK(winners[1].interval == MInterval{49, 64});
   }
@@ -110,7 +123,7 @@ TEST_SUITE("choice") {
   TEST_CASE("no M has two answers, and every tuned M keeps its own") {
     Winner winners[] = {winner(kLarge, 1), winner(kLarge, 2), winner(kSmall, 3),
                         winner(kLarge, 40)};
-    join_intervals(winners, [](auto&, auto&, int64_t) { return std::optional(1.0); });
+    join_intervals(winners, 3, [](auto&, auto&, int64_t) { return std::optional(1.0); });
     for (int i = 0; i < 4; ++i) {
       CHECK(winners[i].interval.contains(winners[i].m_tuned));
       if (i > 0) CHECK(winners[i].interval.lo == winners[i - 1].interval.hi + 1);

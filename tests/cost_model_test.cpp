@@ -39,6 +39,14 @@ TEST_SUITE("cost_model") {
     CHECK(estimate(c, problem, 1, fast).seconds < 0.85 * estimate(c, problem, 1, h100()).seconds);
   }
 
+  TEST_CASE("where mma.sync is the only way to the tensor cores it comes near their peak") {
+    const Device& a100 = find_part("a100")->device;
+    const Problem problem = shape(8192, 8192, a100);
+    const CostEstimate best = estimate(default_config(problem, 1024, a100), problem, 1024, a100);
+    CHECK(best.bound == "tensor");
+    CHECK(best.seconds < 1.6 * roofline_seconds(problem, 1024, a100));
+  }
+
   TEST_CASE("measured H100 times are met within a factor of 1.35") {
     // us with PDL, H100 80GB HBM3, driver 580, 2026-11-23, cold weights (lab sweep of the
     // templates)
@@ -63,6 +71,77 @@ TEST_SUITE("cost_model") {
          8,
          {.block_n = 32, .block_m = 8, .warps_k = 8, .num_stages = 7, .pdl = true},
          5.5},
+        // 2026-11-27, from the tuner and the sweep that the wgmma model was fitted to
+        {15360,
+         3840,
+         64,
+         {.family = Family::wgmma,
+          .block_n = 128,
+          .block_m = 64,
+          .block_k = 256,
+          .warps_n = 8,
+          .warps_k = 1,
+          .num_stages = 4,
+          .cluster_n = 1,
+          .cluster_k = 1,
+          .pdl = true},
+         17.1},
+        {4096,
+         4096,
+         64,
+         {.family = Family::wgmma,
+          .block_n = 64,
+          .block_m = 64,
+          .block_k = 256,
+          .warps_n = 4,
+          .warps_k = 1,
+          .num_stages = 4,
+          .cluster_n = 1,
+          .cluster_k = 2,
+          .pdl = true},
+         6.9},
+        {5376,
+         21504,
+         32,
+         {.family = Family::wgmma,
+          .block_n = 192,
+          .block_m = 32,
+          .block_k = 256,
+          .warps_n = 12,
+          .warps_k = 1,
+          .num_stages = 4,
+          .cluster_n = 1,
+          .cluster_k = 4,
+          .pdl = true},
+         26.6},
+        {28672,
+         8192,
+         1024,
+         {.family = Family::wgmma,
+          .block_n = 128,
+          .block_m = 256,
+          .block_k = 64,
+          .warps_n = 8,
+          .warps_k = 1,
+          .num_stages = 5,
+          .cluster_n = 2,
+          .cluster_k = 1,
+          .pdl = true},
+         621.1},
+        {21504,
+         5376,
+         128,
+         {.family = Family::wgmma,
+          .block_n = 192,
+          .block_m = 128,
+          .block_k = 128,
+          .warps_n = 12,
+          .warps_k = 1,
+          .num_stages = 4,
+          .cluster_n = 1,
+          .cluster_k = 1,
+          .pdl = true},
+         45.8},
     };
     for (const auto& row : rows) {
       const double us = estimate(row.c, shape(row.n, row.k, h100()), row.m, h100()).seconds * 1e6;

@@ -10,7 +10,6 @@ namespace nvfp4 {
 namespace {
 
 constexpr double kTieBand = 0.02;  // differences below this change from day to day
-constexpr int kProbes = 3;         // of one gap: finds where winners change to an eighth of it
 
 }  // namespace
 
@@ -47,7 +46,7 @@ Winner choose_winner(std::span<const Measurement> finalists, const KernelConfig&
   return winner;
 }
 
-void join_intervals(std::span<Winner> winners, const Compare& compare) {
+void join_intervals(std::span<Winner> winners, int probes, const Compare& compare) {
   for (size_t i = 1; i < winners.size(); ++i) {
     Winner& below = winners[i - 1];
     Winner& above = winners[i];
@@ -57,7 +56,7 @@ void join_intervals(std::span<Winner> winners, const Compare& compare) {
     int64_t last_below = below.interval.hi;  // the lower winner is faster here, or it is its tile
     int64_t first_above = above.m_tuned;     // the upper winner is as fast from here on
     bool known = true;
-    for (int probe = 0; probe < kProbes && first_above - last_below > 1; ++probe) {
+    for (int probe = 0; probe < probes && first_above - last_below > 1; ++probe) {
       int64_t middle = last_below + (first_above - last_below) / 2;
       // The lower winner costs the same up to the edge of a tile: ask there if there is an edge.
       const int64_t edge = middle / below.config.block_m * below.config.block_m;

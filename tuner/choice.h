@@ -22,8 +22,8 @@ using Compare = std::function<std::optional<double>(const KernelConfig& config,
 
 /// Extends the intervals of winners of one policy, ascending by m_tuned, over the gaps between
 /// them. Each keeps its own token tile below the next tuned M; where in the rest the upper winner
-/// is not slower than the tie band allows is found by bisection (the largest loss seen is its
-/// regret bound). Where nothing can be found out, the gap stays open.
-void join_intervals(std::span<Winner> winners, const Compare& compare);
+/// is not slower than the tie band allows is found by `probes` bisections (the largest loss seen is
+/// its regret bound). Where nothing can be found out, the gap stays open.
+void join_intervals(std::span<Winner> winners, int probes, const Compare& compare);
 
 }  // namespace nvfp4

@@ -19,7 +19,10 @@ Plan make_plan(const TuneRequest& request, const Device& device) {
     // Nothing is timed: the model ranks, and each finalist costs seconds in the interpreter.
     plan = {.candidates = 12, .enough = quick ? 1 : 3, .budget = seconds(40) * tokens};
   } else if (quick) {
-    plan = {.candidates = 72, .budget = seconds(12) + seconds(4) * (tokens - 1)};
+    plan = {.candidates = 72,
+            .finalists = 4,
+            .probes = 1,
+            .budget = seconds(12) + seconds(4) * (tokens - 1)};
   } else {
     plan = {.candidates = 160, .budget = seconds(60) + seconds(25) * tokens};
   }

@@ -17,8 +17,10 @@ namespace nvfp4 {
 
 /// Limits of one run.
 struct Plan {
-  int candidates = 0;                   ///< proposed for each M
-  int enough = 1 << 30;                 ///< an M is done after this many have passed
+  int candidates = 0;    ///< proposed for each M
+  int enough = 1 << 30;  ///< an M is done after this many have passed
+  int finalists = 8;     ///< of each M and policy
+  int probes = 3;        ///< of a gap between two Ms: find where winners change to 1/2^probes of it
   std::chrono::milliseconds budget{0};  ///< for trying candidates
 };
 

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "generator/config_text.h"
+#include "generator/cost_model.h"
 
 namespace nvfp4 {
 namespace {
@@ -153,6 +154,7 @@ Table lookup_table(std::span<const LookupRow> rows, const Problem& problem, cons
                    {"provenance", "provenance"},
                    {"expected_us", "expected us", 2},
                    {"f", "F", 3},
+                   {"bound", "bound"},
                    {"config", "config"}};
   for (const LookupRow& row : rows) {
     const Selection& s = row.selection;
@@ -165,10 +167,12 @@ Table lookup_table(std::span<const LookupRow> rows, const Problem& problem, cons
                           {"same_device", s.same_device},
                           {"expected_us", known(s.expected_us)},
                           {"f", known(s.f)},
+                          {"bound", estimate(s.config, problem, row.m, device).bound},
                           {"config", config_text(s.config)},
                           {"code_hash", std::string(s.code_hash)},
                           {"evidence", s.evidence == 0 ? Json(nullptr) : Json(s.evidence)}});
   }
+  table.notes.push_back("bound: what limits the kernel, by the cost model");
   return table;
 }
 

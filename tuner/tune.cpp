@@ -23,7 +23,6 @@
 namespace nvfp4 {
 namespace {
 
-constexpr size_t kFinalists = 8;
 constexpr size_t kNeighbours = 4;  // winners of other shapes that are tried here
 
 /// One run of the tuner.
@@ -199,11 +198,12 @@ std::optional<Choice> Tuning::choose(int64_t m, Policy policy) {
   if (workshop_.stopped()) return std::nullopt;
   if (std::optional<Choice> known = known_choice(m, policy)) return known;
   const KernelConfig fallback = default_kernel(m);
+  const auto finalist_count = static_cast<size_t>(make_plan(request_, device_).finalists);
   std::vector<Measurement> finalists;
   std::vector<KernelConfig> configs;
   for (const Measurement* row : history_.ranking(m, policy)) {
     // The default always takes part: a tuned choice must never lose to it.
-    if (finalists.size() >= kFinalists && !(row->kernel.config == fallback)) continue;
+    if (finalists.size() >= finalist_count && !(row->kernel.config == fallback)) continue;
     finalists.push_back(*row);
     configs.push_back(row->kernel.config);
   }
@@ -220,7 +220,7 @@ void Tuning::store(Policy policy, std::vector<Choice>& choices) {
   std::vector<Winner> winners;
   for (const Choice& choice : choices) winners.push_back(choice.winner);
   if (!known) {
-    join_intervals(winners,
+    join_intervals(winners, make_plan(request_, device_).probes,
                    [&](const KernelConfig& config, const KernelConfig& other,
                        int64_t m) -> std::optional<double> {
                      if (device_.emulated) {
