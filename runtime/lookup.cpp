@@ -54,7 +54,8 @@ void add_layer(const std::string& path, Layer layer, std::vector<Snapshot::Entry
 }  // namespace
 
 std::string_view name(Match match) {
-  constexpr std::string_view kNames[] = {"exact", "m_interval", "near_m", "default"};
+  constexpr std::string_view kNames[] = {"exact", "m_interval", "near_m", "other_policy",
+                                         "default"};
   return kNames[static_cast<int>(match)];
 }
 
@@ -113,6 +114,15 @@ std::optional<Selection> Snapshot::find(const Problem& problem, int64_t m,
 
 Selection lookup(const Snapshot& snapshot, const Problem& problem, int64_t m, Policy policy) {
   if (const auto found = snapshot.find(problem, m, policy)) return *found;
+  // Between the policies the order of kernels changes less than between a measurement and a model.
+  for (const Policy other : {Policy::graph_pdl, Policy::graph, Policy::eager}) {
+    std::optional<Selection> found = snapshot.find(problem, m, other);
+    if (!found || found->provenance != Provenance::measured) continue;
+    found->match = Match::policy;
+    found->expected_us = found->f = 0;
+    found->config.pdl = found->config.pdl || policy == Policy::graph_pdl;
+    if (!illegal_reason(found->config, snapshot.device())) return *found;
+  }
   Selection selection;
   selection.config = default_config(problem, m, snapshot.device());
   KernelConfig launched = selection.config;  // which gains from dependent launches only with them

@@ -22,13 +22,14 @@ enum class Match : int {
   exact = 0,   ///< tuned at this M
   m_interval,  ///< tuned at another M of the same token tile
   near_m,      ///< outside every interval: the nearest larger tuned M
+  policy,      ///< measured, but for another launch policy
   fallback,    ///< no row: the cost model's default config
 };
 
 /// Where the answer came from.
 enum class Layer : int { user = 0, shipped = 1, fallback = 2 };
 
-/// "exact", "m_interval", "near_m", "default"; "user", "shipped", "default".
+/// "exact", "m_interval", "near_m", "other_policy", "default"; "user", "shipped", "default".
 std::string_view name(Match match);
 std::string_view name(Layer layer);
 
@@ -73,8 +74,9 @@ class Snapshot {
   std::vector<Ranked> entries_;  ///< grouped by (kind, layout, n, k, act, policy)
 };
 
-/// find(), else the cost model's default with its modelled time: never empty. The default
-/// enumerates candidates, so a caller on a hot path keeps the answer.
+/// find(), else what was measured for another launch policy (its time is then unknown), else the
+/// cost model's default with its modelled time: never empty. The default enumerates candidates, so
+/// a caller on a hot path keeps the answer.
 Selection lookup(const Snapshot& snapshot, const Problem& problem, int64_t m, Policy policy);
 
 /// What load_snapshot could not use, one line each.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The wgmma family (sm_90a): weights are wgmma's A operand, decoded into registers; activations its B
-// operand, read from 128-byte-swizzled shared memory. One thread starts copies, warps_n x warps_k
-// warps multiply, and a ring of num_stages stages lies between them:
+// operand, read from 128-byte-swizzled shared memory. One thread starts copies, warps_n warps multiply, and
+// a ring of num_stages stages lies between them:
 //
 //   producer thread          ring in shared memory               consumer warpgroups
 //   bulk copy of weights --> | activations | packed weights | --> decode --> wgmma (async)
@@ -12,8 +12,8 @@
 //
 // A cluster is cluster_n x cluster_k CTAs. Along n they multiply different rows by the same tokens: each
 // fetches 1 / cluster_n of them and multicasts it. Along k each takes a share of the steps (cluster_sum.cuh
-// adds them up). Both exist because of L2: at 15360 x 3840, M = 64, 120 CTAs of
-// 128 rows read 59 MB of activations beside 33 MB of weights, and about 5 TB/s is what L2 gives.
+// adds them up). Both exist because of L2: at 15360 x 3840, M = 64, 120 CTAs of 128 rows read 59 MB of
+// activations beside 33 MB of weights, and about 5 TB/s is what L2 gives.
 //
 // wgmma is asynchronous: while one group of four k16 steps runs, the next is decoded into the other of
 // two register sets. A warp never waits for its latest group but for the one before it. (Groups of one

@@ -66,10 +66,10 @@ TEST_CASE("M = 64 is answered by its winner with its evidence, M = 63 by the sam
   CHECK(inside.evidence == 7);
 }
 
-TEST_CASE("another shape, policy, act, arch or layout is answered by the default") {
+TEST_CASE("another shape, act, arch or layout is answered by the default") {
   const Snapshot snapshot(h100(), std::vector{entry(64, 64)});
-  const auto is_default = [&](Problem problem, Policy policy = Policy::graph_pdl) {
-    const Selection got = lookup(snapshot, problem, 64, policy);
+  const auto is_default = [&](Problem problem) {
+    const Selection got = lookup(snapshot, problem, 64, Policy::graph_pdl);
     CHECK(got.match == Match::fallback);
     CHECK(got.layer == Layer::fallback);
     CHECK(got.provenance == Provenance::modelled);
@@ -78,7 +78,6 @@ TEST_CASE("another shape, policy, act, arch or layout is answered by the default
     CHECK(got.config == default_config(problem, 64, h100()));
   };
   is_default(square_problem(8192));
-  is_default(square_problem(), Policy::eager);
   Problem problem = square_problem();
   problem.act = Activation::fp16;
   is_default(problem);
@@ -88,6 +87,28 @@ TEST_CASE("another shape, policy, act, arch or layout is answered by the default
   problem = square_problem();
   problem.layout = 2;
   is_default(problem);
+}
+
+TEST_CASE("what was measured for another launch policy answers before the cost model") {
+  const Snapshot snapshot(h100(), std::vector{entry(64, 64)});
+  const Selection got = lookup(snapshot, square_problem(), 64, Policy::eager);
+  CHECK(got.match == Match::policy);
+  CHECK(name(got.match) == "other_policy");
+  CHECK(got.layer == Layer::user);
+  CHECK(got.config == config_of(64));
+  CHECK(got.expected_us == 0);  // nobody has measured that
+  CHECK(got.evidence == 7);
+
+  Entry plain = entry(16, 64);
+  plain.winner.policy = Policy::graph;
+  plain.winner.config.pdl = false;
+  const Selection dependent = ask({plain}, 64);
+  CHECK(dependent.match == Match::policy);
+  CHECK(dependent.config.pdl);  // or it would not wait for its predecessor
+
+  Entry guess = entry(16, 64, Layer::user, h100(), Provenance::modelled);
+  guess.winner.policy = Policy::graph;
+  CHECK(ask({guess}, 64).match == Match::fallback);
 }
 
 TEST_CASE("outside every interval the nearest larger tuned M answers, but only when it is near") {
