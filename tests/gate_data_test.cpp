@@ -33,7 +33,6 @@ struct Flaw {
   bool saturate = false;   ///< fp16 output clamped instead of Inf
   bool tile_scale = true;  ///< false: the first tile's global scale everywhere
 };
-
 /// A kernel's output: [m, ldo] elements behind one byte, so that nothing is aligned.
 struct Output {
   std::vector<uint8_t> bytes;
@@ -105,7 +104,9 @@ Output run(const GateCase& c, OutputType type, int64_t ldo, const Flaw& flaw = {
 }
 
 std::optional<std::string> verdict(const GateCase& c, const Output& out) {
-  return check(c, out.data(), out.ldo, out.type);
+  const auto alone = check(c, out.data(), out.ldo, out.type);
+  CHECK(check(c, out.data(), out.ldo, out.type, nullptr, 7) == alone);  // threads change nothing
+  return alone;
 }
 
 GateCase make(GateKind kind, int64_t n, int64_t k, int64_t m, bool bias = false,
@@ -113,7 +114,6 @@ GateCase make(GateKind kind, int64_t n, int64_t k, int64_t m, bool bias = false,
   return make_gate_case(kind, {.n = n, .k = k, .m = m, .act = act, .bias = bias}, 2);
 }
 
-/// The output is refused, and the message says `text`.
 void check_refused(const GateCase& c, const Output& out, const std::string& text) {
   const std::string message = verdict(c, out).value_or("accepted");
   CAPTURE(message);

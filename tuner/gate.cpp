@@ -162,7 +162,7 @@ std::optional<GateResult> Gate::State::try_case(const Kernel& kernel, const Kern
                         fmt::format("{}: write between the rows of the output", data.host.name)};
     }
     if (std::optional<std::string> why =
-            check(data.host, bytes.data(), trial.ldo, trial.out_type)) {
+            check(data.host, bytes.data(), trial.ldo, trial.out_type, nullptr, threads)) {
       return GateResult{Verdict::wrong, *why};
     }
     if (run == 0) first = bytes;

@@ -9,8 +9,10 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <vector>
 
 #include "runtime/numerics.h"
+#include "runtime/parallel.h"
 #include "templates/packed_layout.h"
 #include "tuner/gate_data.h"
 #include "tuner/reference.h"
@@ -148,11 +150,19 @@ std::string position_origin(const GateCase& c, int64_t m, int64_t n, const Outpu
   return text;
 }
 
-std::optional<std::string> check_position(const GateCase& c, const Output& out) {
+// Every element has a value of its own, 30 ns each: 4096 tokens of 28672 rows take one thread 3.5 s.
+std::optional<std::string> check_position(const GateCase& c, const Output& out, int threads) {
+  const auto wrong = [&](int64_t m, int64_t n) {
+    return !same(out.at(m, n), position_value(c, m, n, n, c.hot_k[m], out.type));
+  };
+  std::vector<uint8_t> suspect(c.m);  // tokens with a wrong element
+  parallel_for(c.m, threads, [&](int64_t m) {
+    for (int64_t n = 0; n < c.n && suspect[m] == 0; ++n) suspect[m] = wrong(m, n);
+  });
   Damage damage;
   for (int64_t m = 0; m < c.m; ++m) {
-    for (int64_t n = 0; n < c.n; ++n) {
-      if (!same(out.at(m, n), position_value(c, m, n, n, c.hot_k[m], out.type))) damage.add(m, n);
+    for (int64_t n = 0; n < c.n && suspect[m] != 0; ++n) {
+      if (wrong(m, n)) damage.add(m, n);
     }
   }
   if (!damage.any()) return std::nullopt;
@@ -225,7 +235,7 @@ std::optional<std::string> check_bounds(const GateCase& c, const Output& out, do
 }  // namespace
 
 std::optional<std::string> check(const GateCase& gate_case, const void* out, int64_t ldo,
-                                 OutputType out_type, double* worst_ratio) {
+                                 OutputType out_type, double* worst_ratio, int threads) {
   assert(ldo >= gate_case.n && "rows of the output would overlap");
   if (worst_ratio != nullptr) *worst_ratio = 0;
   const Output output{out, ldo, out_type};
@@ -234,7 +244,7 @@ std::optional<std::string> check(const GateCase& gate_case, const void* out, int
     case GateKind::special:
       return check_bits(gate_case, output);
     case GateKind::position:
-      return check_position(gate_case, output);
+      return check_position(gate_case, output, threads);
     case GateKind::random:
       break;
   }

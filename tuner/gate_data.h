@@ -69,9 +69,10 @@ GateCase make_gate_case(GateKind kind, const GateRequest& request, int threads);
 /// Empty when `out` ([m, ldo] elements of `out_type`, ldo >= n, any alignment) is what the case
 /// demands; else one line that names the case, the first wrong m and n (and k of a position case),
 /// both values, and how far the damage extends. Zeros compare equal whatever their sign and NaNs
-/// whatever their payload. `worst_ratio`, when given, receives the largest |error| / bound of a
-/// random case (0 for the others).
+/// whatever their payload. `threads` share the work. `worst_ratio`, when given, receives the
+/// largest |error| / bound of a random case (0 for the others).
 std::optional<std::string> check(const GateCase& gate_case, const void* out, int64_t ldo,
-                                 OutputType out_type, double* worst_ratio = nullptr);
+                                 OutputType out_type, double* worst_ratio = nullptr,
+                                 int threads = 1);
 
 }  // namespace nvfp4
