@@ -157,9 +157,8 @@ IntList stage_counts(KernelConfig config, const Device& device) {
   const bool wgmma = is_wgmma(config);
   const int fixed =
       patch_bytes(config) + exchange_bytes(config) + (wgmma ? kMaxWgmmaStages * 16 + 16 : 0);
-  const int deepest =
-      std::min(wgmma ? kMaxWgmmaStages : kMaxStages,
-               (share - fixed) / ((wgmma ? 1 : config.warps_k) * stage_bytes(config)));
+  const int deepest = std::min(wgmma ? kMaxWgmmaStages : kMaxStages,
+                               (share - fixed) / (config.warps_k * stage_bytes(config)));
   IntList list;
   for (const int stages : {deepest, (deepest + 3) / 2, 3}) {
     if (stages >= 2 && stages <= deepest && !llvm::is_contained(list, stages))

@@ -19,14 +19,12 @@
 namespace nvfp4 {
 namespace {
 
-constexpr double kClockShare = 0.91;  // of the boost clock, under load
-constexpr double kDramEfficiency =
-    0.927;  // of the data sheet's bandwidth: what a long stream reaches
+constexpr double kClockShare = 0.91;       // of the boost clock, under load
+constexpr double kDramEfficiency = 0.927;  // of the data sheet's bandwidth, in a long stream
 constexpr double kMemoryLatency = 1.5e-6;  // s: bytes in flight / this bounds the bandwidth
 constexpr double kL2BytesPerSmCycle = 40;
-constexpr double kDecodeCycles = 144;  // of one 64 x 64 tile, by all warpgroups of an SM
-constexpr double kLoneDecodeCycles =
-    42;  // more, shared by the warpgroups: one alone fills few gaps
+constexpr double kDecodeCycles = 144;     // of one 64 x 64 tile, by all warpgroups of an SM
+constexpr double kLoneDecodeCycles = 42;  // more, over the warpgroups: one alone fills few gaps
 constexpr double kFp16DecodeCycles = 25;  // more: 4 of 23 instructions a word (decode.cuh)
 constexpr double kTileNorm = 2.15;        // 1: decode and wgmma add up; large: the longer counts
 constexpr double kMinStepTokens = 16;     // a wgmma of fewer tokens takes no less time
@@ -37,7 +35,7 @@ constexpr double kFillCyclesPerByte = 0.0268;
 constexpr double kRingNorm = 8;
 constexpr double kBusyNorm = 12;
 constexpr double kLaunchPdl = 1.35e-6;   // start, first stage and epilogue where launches overlap
-constexpr double kLaunch = 2.9e-6;       // and where they do not
+constexpr double kLaunch = 2.9e-6;       // and where they do not; not part of the fit
 constexpr double kMulticast = 0.55e-6;   // clusters along n
 constexpr double kClusterSum = 0.49e-6;  // sums pushed through distributed shared memory
 constexpr double kWideClusterSum = 1.04e-6;  // more in clusters of three and more
@@ -79,8 +77,7 @@ double stage_cycles(const KernelConfig& config, const Work& work, double tensor_
       work.resident * (work.tiles * norm(kTileNorm, {decode, tensor}) + kStageCycles);
   // A slot is filled, waits for its turn, and is held until the first group of the next stage has
   // run.
-  const double groups =
-      std::max(1.0, double(units_per_warp(config)) * k_tiles_per_stage(config) / config.warps_k);
+  const double groups = std::max(1.0, double(units_per_warp(config)) * k_tiles_per_stage(config));
   const double fill = kFillCycles + (config.cluster_n > 1 ? kMulticastFillCycles : 0) +
                       kFillCyclesPerByte * work.resident * stage_bytes(config);
   const double turn = (fill + (1 + 1 / groups) * use) / config.num_stages;

@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <array>
 #include <span>
 #include <string>
 #include <vector>
@@ -96,5 +97,24 @@ class MutantBench {
       reinterpret_cast<decltype(&nvfp4_emulator_last_report)>(
           driver_->symbol("nvfp4_emulator_last_report"));
 };
+
+/// What makes a condemned mutant mean something: without the change the same case passes.
+inline void check_unchanged_templates_pass(std::span<const MutantCase> cases) {
+  MutantBench bench;
+  for (const MutantCase& on : cases) {
+    CAPTURE(on.config);
+    CHECK(bench.judge(on, template_files()) == "passed");
+  }
+}
+
+inline void check_no_mutant_lives(std::span<const Mutant> mutants) {
+  MutantBench bench;
+  for (const Mutant& mutant : mutants) {
+    std::string storage;
+    const std::string outcome = bench.judge(mutant.on, mutate(mutant, storage));
+    MESSAGE(mutant.name << " -> " << outcome.substr(0, 260));
+    CHECK_MESSAGE(outcome != "passed", "lives: " << mutant.name);
+  }
+}
 
 }  // namespace nvfp4

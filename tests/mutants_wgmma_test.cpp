@@ -87,16 +87,16 @@ const Mutant kMutants[] = {
     // --- clusters
     {"multicasts to the peer alone", "gemm_wgmma.cuh", "((1u << kConfig.cluster_n) - 1)",
      "((1u << kConfig.cluster_n) - 2)", kPairs},
-    {"fetches the same tokens as the peer", "gemm_wgmma.cuh",
-     "static_cast<int>(rank_n) * slice", "0 * slice", kPairs},
-    {"puts its tokens where the peer's belong", "gemm_wgmma.cuh", "rank_n * slice * 128", "0 * slice * 128",
-     kPairs},
+    {"fetches the same tokens as the peer", "gemm_wgmma.cuh", "static_cast<int>(rank_n) * slice",
+     "0 * slice", kPairs},
+    {"puts its tokens where the peer's belong", "gemm_wgmma.cuh", "rank_n * slice * 128",
+     "0 * slice * 128", kPairs},
     {"pushes sums at the wrong peer", "cluster_sum.cuh", "k * kConfig.cluster_n + rank_n;",
      "rank_k * kConfig.cluster_n + rank_n;", kSplit},
-    {"pushes sums where another peer's belong", "cluster_sum.cuh", "from < k ? from : from - 1", "0",
-     kThirds},
-    {"adds its own sums twice", "cluster_sum.cuh", "if (k != rank_k) part =", "if (false) part =",
-     kSplit},
+    {"pushes sums where another peer's belong", "cluster_sum.cuh", "from < k ? from : from - 1",
+     "0", kThirds},
+    {"adds its own sums twice", "cluster_sum.cuh",
+     "if (k != rank_k) part =", "if (false) part =", kSplit},
     {"reads pushed sums before they have come", "cluster_sum.cuh",
      "    mbarrier_wait(barrier, parity);\n", "", kSplit},
     {"waits for the sums of the tile before", "gemm_wgmma.cuh", "      parity ^= 1;\n", "", kReuse},
@@ -149,28 +149,13 @@ const Mutant kMutants[] = {
 
 TEST_SUITE("mutants_wgmma") {
   TEST_CASE("the unchanged templates pass the gate under every config that a mutant uses") {
-    MutantBench bench;
-    for (const Case& on : {kPlain, kPairs, kFours, kSplit, kThirds, kTwoTiles, kWide, kReuse}) {
-      CAPTURE(on.config);
-      CHECK(bench.judge(on, template_files()) == "passed");
-    }
+    check_unchanged_templates_pass(
+        std::array{kPlain, kPairs, kFours, kSplit, kThirds, kTwoTiles, kWide, kReuse});
   }
 
   TEST_CASE("the unchanged templates pass the gate for narrow and wide tiles, odd N, K and M") {
-    MutantBench bench;
-    for (const Case& on : kOthers) {
-      CAPTURE(on.config);
-      CHECK(bench.judge(on, template_files()) == "passed");
-    }
+    check_unchanged_templates_pass(kOthers);
   }
 
-  TEST_CASE("no mutant of the templates lives") {
-    MutantBench bench;
-    for (const Mutant& mutant : kMutants) {
-      std::string storage;
-      const std::string outcome = bench.judge(mutant.on, mutate(mutant, storage));
-      MESSAGE(mutant.name << " -> " << outcome.substr(0, 260));
-      CHECK_MESSAGE(outcome != "passed", "lives: " << mutant.name);
-    }
-  }
+  TEST_CASE("no mutant of the templates lives") { check_no_mutant_lives(kMutants); }
 }
