@@ -229,6 +229,27 @@ TEST_CASE("shared memory that ld and st wrote reaches wgmma only through a proxy
                 "writes 4 bytes at shared+0x4000 that a wgmma reads, and nothing orders the read");
 }
 
+TEST_CASE("a row of B that was never written spoils its own column and no other") {
+  KernelRun kernel = kernel_of({.columns = 16});
+  // Copies end in the middle of B: its rows 8 to 15 stay as they are.
+  const size_t limit = kernel.body.find("6144;");
+  REQUIRE(limit != std::string::npos);
+  kernel.body.replace(limit, 5, "2176;");
+  PreparedKernel prepared(kernel);
+  const LaunchResult result = run(prepared.request, prepared.memory);
+  REQUIRE_MESSAGE(!result.fault, result.fault->text);
+  int numbers = 0;
+  for (int i = 0; i < 8; ++i) {
+    for (int t = 0; t < 128; ++t) {
+      const auto word = static_cast<uint32_t>(prepared.word((i * 128 + t) / 2) >> (t % 2 * 32));
+      const bool is_number = std::bit_cast<float>(word) == 1.0f;
+      CHECK(is_number == (i < 4));
+      numbers += is_number;
+    }
+  }
+  CHECK(numbers == 64 * 8);
+}
+
 TEST_CASE("registers of a wgmma are left alone until a wait, and fenced before it") {
   check_refused(changed("wgmma.wait_group.sync.aligned 0;\n", ""), FaultKind::wgmma_misuse,
                 "reads a register that the wgmma at PTX line");

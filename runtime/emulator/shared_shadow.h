@@ -98,6 +98,15 @@ class SharedShadow {
   void start_bulk_read(int warp, int lane, size_t offset, size_t bytes);
   void end_bulk_read(int warp, int lane, size_t offset, size_t bytes);
 
+  /// Whether all of it has been written since the block began.
+  bool written(size_t offset, size_t bytes) const {
+    const size_t end = (offset + bytes - 1) >> cell_shift_;
+    for (size_t cell = offset >> cell_shift_; cell <= end; ++cell) {
+      if (writes_[cell].stamp <= base_) return false;
+    }
+    return true;
+  }
+
   /// Marks an asynchronous read by `reader`, and adds the writes found there, each once, to `found`
   /// for the threads that started it to be checked with check_async_read.
   void read_async(const Access& reader, size_t offset, size_t bytes, std::vector<Write>& found) {

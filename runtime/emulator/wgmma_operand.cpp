@@ -12,6 +12,7 @@ namespace nvfp4::emulator {
 namespace {
 
 constexpr uint32_t kChunkBytes = 16;
+constexpr uint16_t kNan = 0x7fff;  // in bf16 and in fp16
 
 // A field of 14 bits that counts 16 bytes.
 uint32_t field(uint64_t bits, int shift) {
@@ -78,8 +79,13 @@ void read_operand(Warp& warp, uint64_t descriptor, int rows, uint16_t* elements)
   for (int row = 0; row < rows; ++row) {
     for (int chunk = 0; chunk < 2; ++chunk) {
       const uint32_t offset = matrix.chunk(row, chunk);
+      uint16_t* target = elements + row * 16 + chunk * 8;
+      if (!shadow.written(offset, kChunkBytes)) {
+        std::fill_n(target, 8, kNan);
+        continue;
+      }
       shadow.read_async(reader, offset, kChunkBytes, found);
-      std::memcpy(elements + row * 16 + chunk * 8, shared + offset, kChunkBytes);
+      std::memcpy(target, shared + offset, kChunkBytes);
     }
   }
   const int first = warp.index() / Warpgroup::kWarps * Warpgroup::kWarps;

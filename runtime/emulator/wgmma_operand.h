@@ -40,7 +40,8 @@ class MatrixDescriptor {
 };
 
 /// Reads the operand for the whole warpgroup of `warp` as 16-bit elements [row][16]: checks the
-/// descriptor and that all of its threads may read what lies there.
+/// descriptor and that all of its threads may read what lies there. What was never written reads as
+/// NaN: a row of a token that does not exist spoils the sums of that token and no others.
 void read_operand(Warp& warp, uint64_t descriptor, int rows, uint16_t* elements);
 
 }  // namespace nvfp4::emulator
