@@ -57,6 +57,9 @@ std::optional<std::string> range_reason(const KernelConfig& c) {
 
 std::optional<std::string> mma_reason(const KernelConfig& c) {
   if (cluster_ctas(c) != 1) return std::string("family mma has no clusters");
+  if (c.block_m > 64) {
+    if (auto r = not_multiple("block_m", c.block_m, 2 * kTokenTile)) return r;  // loaded in pairs
+  }
   if (c.schedule == Schedule::split_k ? c.split_k < 2 : c.split_k != 1) {
     return fmt::format("split_k = {} does not go with schedule {}", c.split_k, name(c.schedule));
   }
@@ -71,9 +74,12 @@ std::optional<std::string> wgmma_reason(const KernelConfig& c, const Device& dev
     return fmt::format("family wgmma needs sm_90a, the device is {}", sm_name(device.arch));
   }
   if (auto r = not_multiple("warps_n", c.warps_n, 4)) return r;  // whole warpgroups
-  if (c.schedule != Schedule::data_parallel || c.split_k != 1) {
+  if (c.schedule == Schedule::split_k || c.split_k != 1) {
     return fmt::format("schedule {} with split_k = {} is not wgmma's: it shares tiles by cluster_k",
                        name(c.schedule), c.split_k);
+  }
+  if (c.schedule == Schedule::stream_k && c.cluster_k != 1) {
+    return fmt::format("cluster_k = {} does not go with schedule stream_k", c.cluster_k);
   }
   if (cluster_ctas(c) > kMaxClusterCtas) {
     return fmt::format("{} CTAs of a cluster exceed {}", cluster_ctas(c), kMaxClusterCtas);
@@ -200,6 +206,21 @@ class Collector {
     if (tiles <= 16 * slots && tiles * steps < (int64_t{1} << 31)) add(config);
   }
 
+  // Whole tiles, and where they leave clusters without work in the last round, one line of steps.
+  void add_line(KernelConfig config) {
+    add(config);
+    if (config.cluster_k != 1) return;
+    const int64_t rows = int64_t{config.block_n} * config.cluster_n;
+    const int64_t tiles =
+        (problem_.n + rows - 1) / rows * ((m_ + config.block_m - 1) / config.block_m);
+    const int64_t clusters = resident_clusters(config, device_);
+    const int64_t steps = (problem_.k + config.block_k - 1) / config.block_k;
+    if (tiles <= clusters || tiles % clusters == 0 || tiles > 16 * clusters) return;
+    if (tiles * steps >= int64_t{1} << 31) return;
+    config.schedule = Schedule::stream_k;
+    add(config);
+  }
+
   llvm::SmallVector<KernelConfig, 0> take() {
     llvm::sort(ranked_, [](const Ranked& a, const Ranked& b) {
       if (a.seconds != b.seconds) return a.seconds < b.seconds;
@@ -251,7 +272,7 @@ void add_mma(Collector& collector, const Problem& problem, int64_t m, const Devi
     for (const int warps_n : {1, 2, 4}) {
       const int64_t tiles_m = (m + block_m - 1) / block_m;
       for (const int block_n : tile_heights(problem, tiles_m, warps_n, device)) {
-        for (const int warps_k : {1, 2, 4, 8, 16}) {
+        for (const int warps_k : {1, 2, 3, 4, 6, 8, 16}) {
           const int warps = warps_n * warps_k;
           if (warps < 2 || warps > 16) continue;
           for (const int ctas : {1, 2, 3, 4}) {
@@ -310,7 +331,7 @@ void add_wgmma(Collector& collector, const Problem& problem, int64_t m, const De
       config.block_k = block_k;
       for (const int stages : stage_counts(config, device)) {
         config.num_stages = stages;
-        collector.add(config);
+        collector.add_line(config);
       }
     }
   };

@@ -15,6 +15,7 @@
 
 #include "generator/launch_plan.h"
 #include "generator/occupancy.h"
+#include "generator/power_norm.h"
 
 namespace nvfp4 {
 namespace {
@@ -40,12 +41,8 @@ constexpr double kMulticast = 0.55e-6;   // clusters along n
 constexpr double kClusterSum = 0.49e-6;  // sums pushed through distributed shared memory
 constexpr double kWideClusterSum = 1.04e-6;  // more in clusters of three and more
 constexpr double kSumBytesPerCycle = 14;
-
-double norm(double p, std::initializer_list<double> terms) {
-  double sum = 0;
-  for (const double term : terms) sum += std::pow(term, p);
-  return std::pow(sum, 1 / p);
-}
+constexpr double kSharedTile = 1.5e-6;  // under stream-K: atomics, fences, a second epilogue
+constexpr double kShareBytesPerCycle = 20;
 
 struct Work {
   double rounds;    ///< output tiles of one cluster, one after the other
@@ -61,7 +58,8 @@ Work distribute(const KernelConfig& config, const Problem& problem, const Launch
   const double output_tiles = std::ceil(double(problem.n) / rows) * plan.tiles_m;
   const double grid = double(plan.grid);
   const double steps = std::ceil(double(problem.k) / config.block_k);
-  return {.rounds = std::ceil(output_tiles * plan.cluster / grid),
+  const double rounds = output_tiles * plan.cluster / grid;
+  return {.rounds = config.schedule == Schedule::stream_k ? rounds : std::ceil(rounds),
           .resident = std::max(1.0, std::ceil(grid / device.sm_count)),
           .active = std::min<double>(device.sm_count, grid),
           .steps = std::ceil(steps / config.cluster_k),
@@ -74,19 +72,23 @@ double stage_cycles(const KernelConfig& config, const Work& work, double tensor_
                         (config.act == Activation::fp16 ? kFp16DecodeCycles : 0);
   const double tensor = 4 * std::max(kMinStepTokens, double(config.block_m)) / 2 / tensor_rate;
   const double use =
-      work.resident * (work.tiles * norm(kTileNorm, {decode, tensor}) + kStageCycles);
+      work.resident * (work.tiles * power_norm(kTileNorm, {decode, tensor}) + kStageCycles);
   // A slot is filled, waits for its turn, and is held until the first group of the next stage has
   // run.
   const double groups = std::max(1.0, double(units_per_warp(config)) * k_tiles_per_stage(config));
   const double fill = kFillCycles + (config.cluster_n > 1 ? kMulticastFillCycles : 0) +
                       kFillCyclesPerByte * work.resident * stage_bytes(config);
   const double turn = (fill + (1 + 1 / groups) * use) / config.num_stages;
-  return norm(kRingNorm, {use, turn});
+  return power_norm(kRingNorm, {use, turn});
 }
 
 double unhidden_seconds(const KernelConfig& config, const Work& work, double clock) {
   double seconds = config.pdl ? kLaunchPdl : kLaunch;
   if (config.cluster_n > 1) seconds += kMulticast;
+  if (uses_workspace(config)) {
+    seconds +=
+        kSharedTile + 2.0 * partial_bytes(config) * work.resident / (kShareBytesPerCycle * clock);
+  }
   if (config.cluster_k > 2) seconds += kWideClusterSum;
   if (config.cluster_k > 1) {
     seconds += work.rounds * (kClusterSum + exchange_bytes(config) / (kSumBytesPerCycle * clock));
@@ -116,7 +118,7 @@ CostEstimate estimate_wgmma(const KernelConfig& config, const Problem& problem, 
   const double consume = work.rounds * work.steps * stage_cycles(config, work, tensor_rate) / clock;
   const double fixed = unhidden_seconds(config, work, clock);
 
-  const double busy = norm(kBusyNorm, {memory, l2, consume});
+  const double busy = power_norm(kBusyNorm, {memory, l2, consume});
   CostEstimate result{.seconds = busy + fixed, .bound = "memory"};
   const double largest = std::max({memory, l2, consume});
   if (largest == l2) result.bound = "l2";

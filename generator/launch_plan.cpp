@@ -6,13 +6,18 @@
 namespace nvfp4 {
 namespace {
 
-// The wgmma family deals whole tiles out to as many clusters as run at once.
+// The wgmma family deals the tiles out to as many clusters as run at once: whole ones, or under stream-K a
+// piece of at least one tile's steps each, so that at most two clusters share a tile.
 void plan_clusters(LaunchPlan& plan, const KernelConfig& config, const Problem& problem, int64_t m,
                    const Device& device) {
   const int64_t rows = int64_t{config.block_n} * config.cluster_n;
   plan.cluster = cluster_ctas(config);
   const int64_t tiles = (problem.n + rows - 1) / rows * plan.tiles_m;
   plan.grid = std::min(tiles, resident_clusters(config, device)) * plan.cluster;
+  if (uses_workspace(config)) {
+    plan.counter_bytes = (tiles * plan.cluster * warps(config) * 4 + 255) / 256 * 256;
+    plan.workspace_bytes = plan.counter_bytes + 2 * plan.grid * partial_bytes(config);
+  }
   plan.box_tokens = slice_tokens(config, static_cast<int>(m));
   plan.k = problem.k;
   plan.act = config.act;

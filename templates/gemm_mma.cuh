@@ -36,11 +36,16 @@ struct GemmMma {
   static constexpr int kTokenTiles = kConfig.block_m / kTokenTile;
   static constexpr int kSteps = (kK + kConfig.block_k - 1) / kConfig.block_k;
   static constexpr int kStages = kConfig.num_stages;
-  // k16 steps whose activation fragments are held at once: all four while they are few registers.
-  static constexpr int kBatch = kTokenTiles <= 2 ? 4 : 2;
+  static constexpr int kBatch = batch_steps(kConfig);
   using Loader = TileLoader<kConfig, kN, kK>;
   using Scheduler = TileScheduler<kConfig, kN, kSteps>;
   using Sums = float[kUnits][kTokenTiles][4];
+  struct alignas(kBatch * 4) Codes {  ///< of a batch
+    u32 x[kBatch];
+  };
+  struct alignas((kBatch + 1) / 2 * 4) Scales {
+    u32 x[(kBatch + 1) / 2];
+  };
 
   const GemmParams& params;
   unsigned char* smem;
@@ -61,7 +66,7 @@ struct GemmMma {
 
   __device__ void run() {
     if constexpr (kConfig.pdl) launch_dependents();
-    Scheduler scheduler(params);
+    Scheduler scheduler(params, blockIdx.x, gridDim.x);
     bool first = true;
     while (scheduler.has_work()) {
       const Segment segment = scheduler.next();
@@ -130,38 +135,47 @@ struct GemmMma {
     const unsigned char* scales = tile + Loader::kCtaUnits * kUnitCodeBytes +
                                   warp_n * kUnits * kUnitScaleBytes + lane / 4 * 8;
     const u32 activations = smem_address(tile + weight_tile_bytes(kConfig));
-#pragma unroll
+    // Whole, but for 16 token tiles: ptxas would spill.
+#pragma unroll (kBatch == 1 ? 2 : 4)
     for (int batch = 0; batch < 4; batch += kBatch) {
-      u32 b[kBatch / 2][kTokenTiles][4];
-#pragma unroll
-      for (int half = 0; half < kBatch / 2; ++half) {
-#pragma unroll
-        for (int t = 0; t < kTokenTiles; ++t) {
-          const int token = t * kTokenTile + lane % 8;
-          const int chunk = (batch / 2 + half) * 4 + lane / 8;
-          ldmatrix_x4(b[half][t], activations + token * 128 + ((chunk ^ (lane % 8)) * 16));
-        }
-      }
+      u32 b[kTokenTiles][kBatch * 2];
+      load_tokens(activations, batch, b);
 #pragma unroll
       for (int u = 0; u < kUnits; ++u) {
-        const U32x4 words = *reinterpret_cast<const U32x4*>(codes + u * kUnitCodeBytes);
-        const U32x2 bytes = *reinterpret_cast<const U32x2*>(scales + u * kUnitScaleBytes);
+        const auto words = *reinterpret_cast<const Codes*>(codes + u * kUnitCodeBytes + batch * 4);
+        const auto bytes = *reinterpret_cast<const Scales*>(scales + u * kUnitScaleBytes + batch / 2 * 4);
 #pragma unroll
         for (int i = 0; i < kBatch; ++i) {
           const int step = batch + i;
           u32 a[4];
-          decode<kConfig.act>(words.x[step], scale_pair<kConfig.act>(bytes.x[step / 2], step), a);
+          decode<kConfig.act>(words.x[i], scale_pair<kConfig.act>(bytes.x[i / 2], step), a);
 #pragma unroll
           for (int t = 0; t < kTokenTiles; ++t) {
-            const u32 b0 = b[i / 2][t][i % 2 * 2];
-            const u32 b1 = b[i / 2][t][i % 2 * 2 + 1];
             if constexpr (kConfig.act == Activation::bf16) {
-              mma_bf16(sums[u][t], a, b0, b1);
+              mma_bf16(sums[u][t], a, b[t][i * 2], b[t][i * 2 + 1]);
             } else {
-              mma_fp16(sums[u][t], a, b0, b1);
+              mma_fp16(sums[u][t], a, b[t][i * 2], b[t][i * 2 + 1]);
             }
           }
         }
+      }
+    }
+  }
+
+  // The activation fragments of a batch that starts with k16 step `first`. An ldmatrix takes four 8x8
+  // matrices: two steps of one token tile, or one step of two.
+  __device__ void load_tokens(u32 activations, int first, u32 (&b)[kTokenTiles][kBatch * 2]) const {
+    constexpr int kTiles = kBatch == 1 ? 2 : 1;
+#pragma unroll
+    for (int step = 0; step < kBatch; step += 2) {
+#pragma unroll
+      for (int t = 0; t < kTokenTiles; t += kTiles) {
+        const int token = (t + lane / 16 % kTiles) * kTokenTile + lane % 8;
+        const int chunk = (first + step) * 2 + lane / 8 % (4 / kTiles);
+        u32 matrices[4];
+        ldmatrix_x4(matrices, activations + token * 128 + ((chunk ^ (lane % 8)) * 16));
+#pragma unroll
+        for (int i = 0; i < 4; ++i) b[t + i / 2 % kTiles][step * 2 + i % (4 / kTiles)] = matrices[i];
       }
     }
   }

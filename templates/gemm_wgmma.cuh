@@ -28,9 +28,11 @@
 #include "kernel_config.h"
 #include "packed_layout.h"
 #include "ptx_hopper.cuh"
+#include "shared_tile.cuh"
 #include "stage_ring.cuh"
 #include "store_tile.cuh"
 #include "strip.cuh"
+#include "tile_scheduler.cuh"
 
 namespace nvfp4 {
 
@@ -44,11 +46,10 @@ struct GemmWgmma {
   static constexpr int kSlots = units_per_warp(kConfig);  ///< 64-row tiles of one warpgroup
   static constexpr int kStageTiles = k_tiles_per_stage(kConfig);
   static constexpr int kSteps = (Weights::kKTiles + kStageTiles - 1) / kStageTiles;
-  static constexpr int kClusterRows = kConfig.block_n * kConfig.cluster_n;
-  static constexpr u32 kTilesN = (kN + kClusterRows - 1) / kClusterRows;
   static constexpr int kCluster = cluster_ctas(kConfig);
   static constexpr int kActivations = kStageTiles * activation_tile_bytes(kConfig);
   static constexpr int kGroups = kSlots * kStageTiles;  ///< wgmma groups of a stage
+  using Scheduler = TileScheduler<kConfig, kN, kSteps>;
   using Sums = typename Exchange::Sums;
 
   const GemmParams& params;
@@ -83,12 +84,19 @@ struct GemmWgmma {
     }
   }
 
-  // Work is dealt out statically, cluster by cluster; tiles of the same rows are neighbours.
-  __device__ u32 first_tile() const { return blockIdx.x / kCluster; }
-  __device__ u32 tile_stride() const { return gridDim.x / kCluster; }
-  __device__ u32 tiles() const { return kTilesN * params.tiles_m; }
-  __device__ int first_step() const { return kSteps * static_cast<int>(rank_k) / kConfig.cluster_k; }
-  __device__ int last_step() const { return kSteps * static_cast<int>(rank_k + 1) / kConfig.cluster_k; }
+  // All roles walk the same line of work, cluster by cluster. No cluster is without any.
+  __device__ Scheduler scheduler() const { return Scheduler(params, blockIdx.x / kCluster, gridDim.x / kCluster); }
+
+  // The steps of the cluster's next piece that are this CTA's.
+  __device__ Segment next(Scheduler& work) const {
+    Segment segment = work.next();
+    if constexpr (kConfig.cluster_k > 1) {
+      segment.begin = kSteps * static_cast<int>(rank_k) / kConfig.cluster_k;
+      segment.end = kSteps * static_cast<int>(rank_k + 1) / kConfig.cluster_k;
+    }
+    return segment;
+  }
+
   __device__ Weights strip(u32 tile) const {
     return {static_cast<int>(tile / params.tiles_m * kConfig.cluster_n + rank_n) * Weights::kTiles};
   }
@@ -118,8 +126,8 @@ struct GemmWgmma {
   }
 
   // All have read the sums that their peers sent: the next tile's may come.
-  __device__ void end_tile(u32 tile) const {
-    if (kConfig.cluster_k == 1 || tile + tile_stride() >= tiles()) return;
+  __device__ void end_tile(const Scheduler& work) const {
+    if (kConfig.cluster_k == 1 || !work.has_work()) return;
     cluster_arrive();
     cluster_wait();
   }
@@ -132,22 +140,24 @@ struct GemmWgmma {
 
   __device__ void produce() {
     const bool elected = warp == warps(kConfig) && elect_one();
+    Scheduler work = scheduler();
+    Segment segment = next(work);
     if (elected) {
       prefetch_tensor_map(&map);
       ring.init();
       if (kConfig.cluster_k > 1) exchange().expect();
-      if (first_step() < last_step()) fill_weights(0, strip(first_tile()), first_step());
+      if (segment.begin < segment.end) fill_weights(0, strip(segment.tile), segment.begin);
     }
     warp_sync();
     begin();
     wait_for_predecessor();
     typename Ring::Position at;
     bool filled = true;  // the first stage's weights are on their way already
-    for (u32 tile = first_tile(); tile < tiles(); tile += tile_stride()) {
+    while (true) {
       if (elected) {
-        const Weights rows = strip(tile);
-        const int token = first_token(tile) + static_cast<int>(rank_n) * slice;
-        for (int step = first_step(); step < last_step(); ++step) {
+        const Weights rows = strip(segment.tile);
+        const int token = first_token(segment.tile) + static_cast<int>(rank_n) * slice;
+        for (int step = segment.begin; step < segment.end; ++step) {
           if (!filled) {
             ring.wait_empty(at);
             fill_weights(at.slot, rows, step);
@@ -158,8 +168,10 @@ struct GemmWgmma {
         }
       }
       warp_sync();
-      end_tile(tile);
-      if (elected && kConfig.cluster_k > 1 && tile + tile_stride() < tiles()) exchange().expect();
+      end_tile(work);
+      if (!work.has_work()) break;
+      if (elected && kConfig.cluster_k > 1) exchange().expect();
+      segment = next(work);
     }
     if (elected && kConfig.cluster_n > 1) drain(at);
   }
@@ -195,40 +207,29 @@ struct GemmWgmma {
   // --- The consumer warps.
 
   __device__ void consume() {
-    clear_missing_tokens();
     begin();
     wait_for_predecessor();
     typename Ring::Position at;
     u32 parity = 0;  // of the sums' mbarrier
-    for (u32 tile = first_tile(); tile < tiles(); tile += tile_stride()) {
+    for (Scheduler work = scheduler(); work.has_work();) {
+      const Segment segment = next(work);
       Sums sums;
-      const Weights rows = strip(tile);
+      const Weights rows = strip(segment.tile);
       // The factors are fetched here: a load from L2 behind the main loop costs 0.6 us.
       float factors[kSlots];
 #pragma unroll
       for (int r = 0; r < kSlots; ++r) factors[r] = row_factor<kN>(params, rows.first * kTileRows + strip_row(r));
-      multiply(at, sums);
+      multiply(at, segment.end - segment.begin, sums);
       if constexpr (kConfig.cluster_k > 1) exchange().exchange(sums, warp, lane, parity);
-      store(rows, first_token(tile), sums, factors);
-      end_tile(tile);
+      bool complete = true;
+      if constexpr (uses_workspace(kConfig)) {
+        const SharedTile<kConfig> shared{params, work.worker, rank_n, warp, lane};
+        if (segment.end - segment.begin < kSteps) complete = shared.complete(segment, sums);
+      }
+      if (complete) store(rows, first_token(segment.tile), sums, factors);
+      end_tile(work);
       parity ^= 1;
     }
-  }
-
-  // Rows of the stages that no copy will ever fill read as tokens of zeros.
-  __device__ void clear_missing_tokens() const {
-    const int present = slice * kConfig.cluster_n;
-    const int chunks = (kConfig.block_m - present) * 8;
-    if (chunks == 0) return;
-    for (int stage = 0; stage < kConfig.num_stages; ++stage) {
-      for (int j = 0; j < kStageTiles; ++j) {
-        unsigned char* rows = smem + stage * stage_bytes(kConfig) + j * activation_tile_bytes(kConfig) + present * 128;
-        for (int i = static_cast<int>(threadIdx.x); i < chunks; i += warps(kConfig) * kWarpThreads) {
-          *reinterpret_cast<U32x4*>(rows + i * 16) = U32x4{};
-        }
-      }
-    }
-    fence_async_proxy();  // wgmma reads them
   }
 
   /// The 64-row tile of the strip that this warp's warpgroup multiplies in slot r, and the warp's 16 rows.
@@ -244,15 +245,14 @@ struct GemmWgmma {
     u32 a[4][4];
   };
 
-  // All steps of one tile. `at` is the place of the first and is left behind the last.
-  __device__ void multiply(typename Ring::Position& at, Sums& sums) {
+  // `left` steps of one tile. `at` is the place of the first and is left behind the last.
+  __device__ void multiply(typename Ring::Position& at, int left, Sums& sums) {
 #pragma unroll
     for (int r = 0; r < kSlots; ++r) {
 #pragma unroll
       for (int i = 0; i < kConfig.block_m / 2; ++i) pin(sums[r][i] = 0);
     }
     Fragments sets[2];
-    int left = last_step() - first_step();
     if (left == 0) return;
     int previous = -1;
     ring.wait_filled(at);

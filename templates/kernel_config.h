@@ -54,6 +54,11 @@ constexpr int cluster_ctas(const KernelConfig& c) { return c.cluster_n * c.clust
 /// 16-row weight units that one warp multiplies.
 constexpr int units_per_warp(const KernelConfig& c) { return c.block_n / (c.warps_n * kUnitRows); }
 
+/// k16 steps whose activation fragments a warp of the mma family holds at once: all four of a k tile while they
+/// are few registers. One of 16 token tiles instead of two: 41.7 instead of 44.0 us at 15360 x 3840, M = 128
+/// (H100).
+constexpr int batch_steps(const KernelConfig& c) { return c.block_m <= 16 ? 4 : c.block_m <= 64 ? 2 : 1; }
+
 /// 64-wide k tiles of one stage.
 constexpr int k_tiles_per_stage(const KernelConfig& c) { return c.block_k / 64; }
 
@@ -93,13 +98,14 @@ constexpr int patch_bytes(const KernelConfig& c) {
   return is_wgmma(c) ? warps(c) * kPatchTokens * kPatchRowBytes : 0;
 }
 
-/// Tokens of a tile that each CTA of a cluster along n fetches for all of them, of m in all. Boxes that reach
-/// far beyond the last token are slow (36 tokens in a tile of 64 took 9.7 us where 64 took 6.9, at 4096 x
-/// 4096 on an H100): fewer tokens than a tile are fetched in smaller boxes, of whole swizzle rows of eight.
+/// Tokens of a tile that each CTA of a cluster along n fetches for all of them, of m in all. A box may reach
+/// beyond the last token by 15 rows for nothing, but by 28 it is slow (36 tokens of 64 took 9.3 us, 7.0 in
+/// smaller boxes, at 4096 x 4096 on an H100): fewer tokens than a tile come in boxes of whole sixteens. What
+/// no box fills is never cleared: it spoils the sums of tokens that do not exist.
 constexpr int slice_tokens(const KernelConfig& c, int m) {
   const int whole = c.block_m / c.cluster_n;
   const int share = (m + c.cluster_n - 1) / c.cluster_n;
-  const int box = c.cluster_n == 1 ? share : align_up(share, kTokenTile);
+  const int box = align_up(share, 16);
   return box < whole ? box : whole;
 }
 
@@ -123,10 +129,11 @@ constexpr int smem_bytes(const KernelConfig& c) {
          barrier_bytes(c);
 }
 
-/// Registers a thread is launched with so that ctas_per_sm CTAs stay resident (64 Ki registers an SM, 255
-/// a thread, allocated in eights a thread).
+/// Registers a thread is launched with so that ctas_per_sm CTAs stay resident (255 a thread, allocated in
+/// eights a thread; 16 Ki in each of an SM's four parts, over which warps are dealt).
 constexpr int launch_registers(const KernelConfig& c) {
-  const int fair = 65536 / (threads(c) * c.ctas_per_sm) / 8 * 8;
+  const int part_warps = (threads(c) / kWarpThreads * c.ctas_per_sm + 3) / 4;
+  const int fair = 16384 / (part_warps * kWarpThreads) / 8 * 8;
   return fair > 255 ? 255 : fair;
 }
 
@@ -149,7 +156,7 @@ constexpr int accumulator_registers(const KernelConfig& c) {
   return units_per_warp(c) * (c.block_m / kTokenTile) * 4;
 }
 
-/// CTAs that may hold a partial of one output tile; above one, sums travel through the workspace.
+/// Whether several CTAs may hold partial sums of one output tile that travel through the workspace.
 constexpr bool uses_workspace(const KernelConfig& c) {
   return c.schedule == Schedule::stream_k || (c.schedule == Schedule::split_k && c.split_k > 1);
 }

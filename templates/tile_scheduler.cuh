@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which output tiles and which part of k a CTA works on. The work is one line of steps, tile after
-// tile, each tile kSteps pipeline steps long, and every CTA owns one contiguous piece of it:
+// Which output tiles and which part of k a worker works on: a CTA, or for wgmma a cluster. The work is one
+// line of steps, tile after tile, each tile kSteps pipeline steps long, and every worker owns one contiguous
+// piece of it:
 //
 //   tile      0          1          2          3
 //   steps   |----------|----------|----------|----------|
@@ -8,8 +9,9 @@
 //   split-K = 2     0    1     2    3     4    5     6    7
 //   stream-K        0      1       2       3       4       (pieces of equal length)
 //
-// The three schedules differ in where a piece starts and in nothing else. Tiles run over tokens
-// first, so that CTAs that run together read the same weights from L2.
+// The three schedules differ in where a piece starts and in nothing else, but that data-parallel workers of
+// the wgmma family take every workers-th tile until none is left. Tiles run over tokens first, so that workers
+// that run together read the same weights from L2.
 #pragma once
 
 #include "gemm_params.h"
@@ -18,7 +20,7 @@
 
 namespace nvfp4 {
 
-/// The steps [begin, end) of one tile that this CTA multiplies.
+/// The steps [begin, end) of one tile that this worker multiplies.
 struct Segment {
   u32 tile;
   int begin;
@@ -27,46 +29,56 @@ struct Segment {
 
 template <KernelConfig kConfig, int kN, int kSteps>
 struct TileScheduler {
-  static constexpr u32 kTilesN = (kN + kConfig.block_n - 1) / kConfig.block_n;
+  static constexpr u32 kRows = kConfig.block_n * kConfig.cluster_n;
+  static constexpr u32 kTilesN = (kN + kRows - 1) / kRows;
+  static constexpr bool kWholeTiles = is_wgmma(kConfig) && kConfig.schedule == Schedule::data_parallel;
 
-  u32 total;     ///< steps of the whole line (stream-K only)
-  u32 position;  ///< next step of this CTA
-  u32 limit;     ///< first step of the next CTA
+  u32 worker;
+  u32 workers;
+  u32 tiles;     ///< of the whole line
+  u32 position;  ///< next step of this worker (kWholeTiles: next tile)
+  u32 limit;     ///< first step of the next worker
 
-  __device__ explicit TileScheduler(const GemmParams& params) {
-    total = kConfig.schedule == Schedule::stream_k ? kTilesN * params.tiles_m * kSteps : 0;
-    position = start(blockIdx.x);
-    limit = start(blockIdx.x + 1);
+  __device__ TileScheduler(const GemmParams& params, u32 w, u32 all)
+      : worker(w), workers(all), tiles(kTilesN * params.tiles_m) {
+    position = kWholeTiles ? worker : start(worker);
+    limit = kWholeTiles ? tiles : start(worker + 1);
   }
 
-  /// First step of CTA `cta`. 32 bits suffice: the host refuses stream-K beyond 2^31 steps.
-  __device__ u32 start(u32 cta) const {
+  /// First step of worker `w`. 32 bits suffice: the host refuses stream-K beyond 2^31 steps.
+  __device__ u32 start(u32 w) const {
     if constexpr (kConfig.schedule == Schedule::data_parallel) {
-      return cta * kSteps;
+      return w * kSteps;
     } else if constexpr (kConfig.schedule == Schedule::split_k) {
-      return cta / kConfig.split_k * kSteps + cta % kConfig.split_k * kSteps / kConfig.split_k;
+      return w / kConfig.split_k * kSteps + w % kConfig.split_k * kSteps / kConfig.split_k;
     } else {
-      const u32 share = total / gridDim.x;
-      const u32 rest = total % gridDim.x;
-      return cta * share + (cta < rest ? cta : rest);
+      const u32 share = tiles * kSteps / workers;
+      const u32 rest = tiles * kSteps % workers;
+      return w * share + (w < rest ? w : rest);
     }
   }
 
-  /// The CTA whose piece holds `step`.
+  /// The worker whose piece holds `step`.
   __device__ u32 owner(u32 step) const {
-    const u32 share = total / gridDim.x;
-    const u32 longer = total % gridDim.x * (share + 1);  // steps owned by the CTAs with one step more
-    return step < longer ? step / (share + 1) : total % gridDim.x + (step - longer) / share;
+    const u32 share = tiles * kSteps / workers;
+    const u32 rest = tiles * kSteps % workers;
+    const u32 longer = rest * (share + 1);  // steps owned by the workers with one step more
+    return step < longer ? step / (share + 1) : rest + (step - longer) / share;
   }
 
   __device__ bool has_work() const { return position < limit; }
 
   __device__ Segment next() {
     Segment segment;
+    if constexpr (kWholeTiles) {
+      segment = {position, 0, kSteps};
+      position += workers;
+      return segment;
+    }
     if constexpr (kConfig.schedule == Schedule::split_k) {
-      segment.tile = blockIdx.x / kConfig.split_k;
+      segment.tile = worker / kConfig.split_k;
     } else if constexpr (kConfig.schedule == Schedule::data_parallel) {
-      segment.tile = blockIdx.x;
+      segment.tile = worker;
     } else {
       segment.tile = position / kSteps;
     }
@@ -77,7 +89,7 @@ struct TileScheduler {
     return segment;
   }
 
-  /// CTAs [first, last] that hold a partial of `tile`.
+  /// Workers [first, last] that hold a partial of `tile`.
   __device__ u32 first_contributor(u32 tile) const {
     if constexpr (kConfig.schedule == Schedule::split_k) return tile * kConfig.split_k;
     return owner(tile * kSteps);
@@ -87,11 +99,11 @@ struct TileScheduler {
     return owner(tile * kSteps + kSteps - 1);
   }
 
-  /// Where in the workspace `cta` leaves its partial of `tile`. Under stream-K a CTA shares at most two
-  /// tiles with others: the one its piece starts in and the one it ends in.
-  __device__ u32 partial_slot(u32 cta, u32 tile) const {
-    if constexpr (kConfig.schedule == Schedule::split_k) return cta;
-    return 2 * cta + (start(cta) >= tile * kSteps ? 0 : 1);
+  /// Where in the workspace worker `w` leaves its partial of `tile`. Under stream-K a worker shares at most
+  /// two tiles with others: the one its piece starts in and the one it ends in.
+  __device__ u32 partial_slot(u32 w, u32 tile) const {
+    if constexpr (kConfig.schedule == Schedule::split_k) return w;
+    return 2 * w + (start(w) >= tile * kSteps ? 0 : 1);
   }
 };
 

@@ -39,12 +39,12 @@ TEST_SUITE("cost_model") {
     CHECK(estimate(c, problem, 1, fast).seconds < 0.85 * estimate(c, problem, 1, h100()).seconds);
   }
 
-  TEST_CASE("where mma.sync is the only way to the tensor cores it comes near their peak") {
+  TEST_CASE("where mma.sync is the only way to the tensor cores it gets more than half of their peak") {
     const Device& a100 = find_part("a100")->device;
     const Problem problem = shape(8192, 8192, a100);
     const CostEstimate best = estimate(default_config(problem, 1024, a100), problem, 1024, a100);
     CHECK(best.bound == "tensor");
-    CHECK(best.seconds < 1.6 * roofline_seconds(problem, 1024, a100));
+    CHECK(best.seconds < 2 * roofline_seconds(problem, 1024, a100));
   }
 
   TEST_CASE("measured H100 times are met within a factor of 1.35") {

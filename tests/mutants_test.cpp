@@ -26,6 +26,9 @@ const Case kStream{"family=mma,act=bf16,block_n=32,block_m=8,warps_k=1,schedule=
 const Case kStreamWhole{
     "family=mma,act=bf16,block_n=32,block_m=8,warps_k=2,schedule=stream_k,pdl=1", 6400, 128, 8};
 
+// Token tiles whose activations are loaded in pairs.
+const Case kTall{"family=mma,act=bf16,block_n=32,block_m=80,warps_k=2,pdl=1", 96, 208, 77};
+
 const Mutant kMutants[] = {
     {"missing barrier between landing and use", "gemm_mma.cuh",
      "      group_sync();  // the stage has landed", "      // the stage has landed", kShared},
@@ -39,13 +42,16 @@ const Mutant kMutants[] = {
      "slot = slot == kStages - 2 ? 0 : slot + 1", kPlain},
     {"skipped K tail", "gemm_mma.cuh", "kSteps = (kK + kConfig.block_k - 1) / kConfig.block_k",
      "kSteps = kK / kConfig.block_k", kPlain},
-    {"swapped halves of the activation fragment", "gemm_mma.cuh", "b[i / 2][t][i % 2 * 2];",
-     "b[i / 2][t][2 - i % 2 * 2];", kPlain},
+    {"swapped halves of the activation fragment", "gemm_mma.cuh",
+     "mma_bf16(sums[u][t], a, b[t][i * 2], b[t][i * 2 + 1])",
+     "mma_bf16(sums[u][t], a, b[t][i * 2 + 1], b[t][i * 2])", kPlain},
+    {"token tiles of a pair swapped", "gemm_mma.cuh", "b[t + i / 2 % kTiles]",
+     "b[t + 1 - i / 2 % kTiles]", kTall},
     {"unswizzled activation read", "gemm_mma.cuh", "((chunk ^ (lane % 8)) * 16)", "(chunk * 16)",
      kPlain},
     {"wrong scale group within a k32 half", "decode.cuh", "step % 2 ? 0x4341u : 0x4240u", "0x4240u",
      kPlain},
-    {"wrong scale group between k32 halves", "gemm_mma.cuh", "bytes.x[step / 2]", "bytes.x[0]",
+    {"wrong scale group between k32 halves", "gemm_mma.cuh", "bytes.x[i / 2]", "bytes.x[0]",
      kPlain},
     {"scales of rows g and g + 8 swapped", "decode.cuh", "const u32 low = duplicate_low(scales);",
      "const u32 low = duplicate_high(scales);", kPlain},
@@ -102,8 +108,8 @@ const Mutant kMutants[] = {
      kSplit},
     {"reduces before the last partial has arrived", "gemm_mma.cuh",
      "if (arrived != last - first) return;", "if (arrived + 1 != last - first) return;", kSplit},
-    {"stream-K partials share a slot", "tile_scheduler.cuh", "start(cta) >= tile * kSteps ? 0 : 1",
-     "start(cta) >= tile * kSteps ? 0 : 0", kStream},
+    {"stream-K partials share a slot", "tile_scheduler.cuh", "start(w) >= tile * kSteps ? 0 : 1",
+     "start(w) >= tile * kSteps ? 0 : 0", kStream},
     {"missing barrier before the next segment's copies", "gemm_mma.cuh",
      "      cta_sync();  // the next segment's copies", "      // the next segment's copies",
      kStreamWhole},
@@ -117,7 +123,7 @@ const Mutant kMutants[] = {
 TEST_SUITE("mutants") {
   TEST_CASE("the unchanged templates pass the gate under every config that a mutant uses") {
     check_unchanged_templates_pass(
-        std::array{kPlain, kShared, kWide, kHalf, kSplit, kStream, kStreamWhole});
+        std::array{kPlain, kShared, kWide, kTall, kHalf, kSplit, kStream, kStreamWhole});
   }
 
   TEST_CASE("no mutant of the templates lives") {

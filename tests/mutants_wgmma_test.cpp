@@ -31,6 +31,10 @@ const Case kWide{
 const Case kReuse{"family=wgmma,act=bf16,block_m=8,warps_n=4,warps_k=1,cluster_k=2,pdl=1", 4544,
                   192, 8};
 
+// One line of steps over more tiles than clusters: most tiles are shared by two.
+const Case kStream{"family=wgmma,act=bf16,block_m=8,warps_n=4,warps_k=1,schedule=stream_k,pdl=1",
+                   9000, 320, 8};
+
 // No mutant needs these, but the templates must pass under them: the widest and narrowest tiles,
 // odd N, several warpgroups, both kinds of cluster at once.
 const Case kOthers[] = {
@@ -47,6 +51,12 @@ const Case kOthers[] = {
      173, 1040, 33},
     {"family=wgmma,act=bf16,block_m=48,block_k=128,warps_n=4,warps_k=1,ctas_per_sm=2,pdl=1", 64,
      2064, 96},
+    {"family=wgmma,act=bf16,block_m=128,warps_n=4,warps_k=1,cluster_n=2,cluster_k=2,pdl=1", 136,
+     528, 17},
+    {"family=wgmma,act=fp16,block_n=128,block_m=32,warps_n=4,warps_k=1,num_stages=4,schedule="
+     "stream_k,"
+     "cluster_n=2,pdl=1",
+     10241, 208, 45},
 };
 
 const Mutant kMutants[] = {
@@ -114,6 +124,17 @@ const Mutant kMutants[] = {
     {"ends while a peer may still release to it", "gemm_wgmma.cuh",
      "if (elected && kConfig.cluster_n > 1) drain(at);", "", kPairs},
 
+    // --- tiles that two clusters share
+    {"leaves a shared tile's counter as it is", "shared_tile.cuh", "if (lane == 0) *counter = 0;",
+     "", kStream},
+    {"adds what the wrong neighbour left", "shared_tile.cuh", "2 * worker + 2 : 2 * worker - 1",
+     "2 * worker + 1 : 2 * worker - 2", kStream},
+    {"leaves both ends in one slot", "shared_tile.cuh", "(at_end ? 1 : 0)", "0", kStream},
+    {"the later one finishes a shared tile alone", "shared_tile.cuh", "    add(sums, partial(",
+     "    if (false) add(sums, partial(", kStream},
+    {"takes a piece of a tile for the whole", "gemm_wgmma.cuh",
+     "if (segment.end - segment.begin < kSteps) complete", "if (false) complete", kStream},
+
     // --- around the main loop
     {"fetches activations before the predecessor has ended", "gemm_wgmma.cuh",
      "    wait_for_predecessor();\n    typename Ring::Position at;\n    bool",
@@ -135,12 +156,9 @@ const Mutant kMutants[] = {
      "      warp_sync();\n#pragma unroll\n      for (int pass",
      "#pragma unroll\n      for (int pass", kPlain},
     {"bias of the wrong half", "store_tile.cuh", "bias[i % 2]),\n", "bias[0]),\n", kPlain},
-    {"leaves rows of missing tokens as they were", "gemm_wgmma.cuh",
-     "    clear_missing_tokens();\n", "", kPlain},
-    {"no proxy fence behind the rows of missing tokens", "gemm_wgmma.cuh",
-     "    fence_async_proxy();  // wgmma reads them\n", "", kPlain},
-    {"the last tile is stored a token late", "gemm_wgmma.cuh", "store(rows, first_token(tile), ",
-     "store(rows, first_token(tile) + 1, ", kTwoTiles},
+    {"the last tile is stored a token late", "gemm_wgmma.cuh",
+     "store(rows, first_token(segment.tile), ", "store(rows, first_token(segment.tile) + 1, ",
+     kTwoTiles},
     {"wrong scale group between k32 halves", "gemm_wgmma.cuh", "words.scales.x[s / 2]",
      "words.scales.x[0]", kPlain},
 };
@@ -150,7 +168,7 @@ const Mutant kMutants[] = {
 TEST_SUITE("mutants_wgmma") {
   TEST_CASE("the unchanged templates pass the gate under every config that a mutant uses") {
     check_unchanged_templates_pass(
-        std::array{kPlain, kPairs, kFours, kSplit, kThirds, kTwoTiles, kWide, kReuse});
+        std::array{kPlain, kPairs, kFours, kSplit, kThirds, kTwoTiles, kWide, kReuse, kStream});
   }
 
   TEST_CASE("the unchanged templates pass the gate for narrow and wide tiles, odd N, K and M") {

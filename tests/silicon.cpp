@@ -19,7 +19,8 @@ struct Case {
 };
 
 KernelConfig wgmma(Activation act, int block_n, int block_m, int block_k, int warps_n, int stages,
-                   int cluster_n = 1, int cluster_k = 1) {
+                   int cluster_n = 1, int cluster_k = 1,
+                   Schedule schedule = Schedule::data_parallel) {
   return {.family = Family::wgmma,
           .act = act,
           .block_n = block_n,
@@ -28,6 +29,7 @@ KernelConfig wgmma(Activation act, int block_n, int block_m, int block_k, int wa
           .warps_n = warps_n,
           .warps_k = 1,
           .num_stages = stages,
+          .schedule = schedule,
           .cluster_n = cluster_n,
           .cluster_k = cluster_k};
 }
@@ -38,6 +40,7 @@ std::vector<Case> cases(bool small) {
     const KernelConfig decode{.act = act, .block_n = 176, .block_m = 8, .warps_k = 8};
     const KernelConfig shared{.act = act, .block_n = 192, .block_m = 16, .warps_n = 2};
     const KernelConfig wide{.act = act, .block_n = 256, .block_m = 64, .warps_n = 4, .warps_k = 2};
+    const KernelConfig tall{.act = act, .block_n = 128, .block_m = 128, .warps_n = 4, .warps_k = 2};
     const KernelConfig split{.act = act,
                              .block_n = 64,
                              .block_m = 32,
@@ -53,10 +56,12 @@ std::vector<Case> cases(bool small) {
     list.push_back({1003, 1040, 61, wgmma(act, 128, 64, 128, 8, 4, 2, 2)});
     list.push_back({2056, 1296, 13, wgmma(act, 64, 16, 64, 4, 6, 1, 3)});
     list.push_back({1000, 528, 250, wgmma(act, 128, 256, 64, 8, 4, 2)});
+    list.push_back({9000, 320, 13, wgmma(act, 64, 16, 64, 4, 4, 1, 1, Schedule::stream_k)});
     if (small) continue;
     list.push_back({21504, 5376, 1, decode});
     list.push_back({21504, 5376, 16, shared});
     list.push_back({15360, 3840, 64, wide});
+    list.push_back({15360, 3840, 121, tall});
     list.push_back({4096, 4096, 29, split});
     list.push_back({5376, 21504, 16, stream});
     list.push_back({21504, 5376, 32, wgmma(act, 192, 32, 256, 12, 4)});
@@ -64,6 +69,8 @@ std::vector<Case> cases(bool small) {
     list.push_back({5376, 21504, 64, wgmma(act, 192, 64, 256, 12, 3, 1, 4)});
     list.push_back({4096, 4096, 64, wgmma(act, 64, 64, 256, 4, 4, 1, 2)});
     list.push_back({15360, 3840, 1024, wgmma(act, 192, 128, 128, 12, 4, 2)});
+    list.push_back({28672, 8192, 249, wgmma(act, 128, 256, 64, 8, 5, 1, 1, Schedule::stream_k)});
+    list.push_back({21504, 5376, 64, wgmma(act, 64, 64, 256, 4, 3, 2, 1, Schedule::stream_k)});
     list.push_back({4096, 4096, 777, wgmma(act, 128, 256, 64, 8, 5, 2)});
   }
   return list;
