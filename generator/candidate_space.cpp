@@ -206,7 +206,7 @@ class Collector {
     if (tiles <= 16 * slots && tiles * steps < (int64_t{1} << 31)) add(config);
   }
 
-  // Whole tiles, and where they leave clusters without work in the last round, one line of steps.
+  // Whole tiles, and where they leave clusters without work in the last round, a line of steps.
   void add_line(KernelConfig config) {
     add(config);
     if (config.cluster_k != 1) return;
@@ -214,9 +214,7 @@ class Collector {
     const int64_t tiles =
         (problem_.n + rows - 1) / rows * ((m_ + config.block_m - 1) / config.block_m);
     const int64_t clusters = resident_clusters(config, device_);
-    const int64_t steps = (problem_.k + config.block_k - 1) / config.block_k;
-    if (tiles <= clusters || tiles % clusters == 0 || tiles > 16 * clusters) return;
-    if (tiles * steps >= int64_t{1} << 31) return;
+    if (tiles <= clusters || tiles % clusters == 0) return;
     config.schedule = Schedule::stream_k;
     add(config);
   }

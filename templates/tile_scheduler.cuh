@@ -9,9 +9,12 @@
 //   split-K = 2     0    1     2    3     4    5     6    7
 //   stream-K        0      1       2       3       4       (pieces of equal length)
 //
-// The three schedules differ in where a piece starts and in nothing else, but that data-parallel workers of
-// the wgmma family take every workers-th tile until none is left. Tiles run over tokens first, so that workers
-// that run together read the same weights from L2.
+// The three schedules differ in where a piece starts and in nothing else. Tiles run over tokens first, so that
+// workers that run together read the same weights from L2.
+//
+// Workers of the wgmma family take whole tiles first, every workers-th: all of them, or under stream-K as many
+// as leave each worker one to two tiles' steps of the line. A line of everything would have the workers of a
+// large M in as many places of k and of the tokens as there are workers, and none of it in L2.
 #pragma once
 
 #include "gemm_params.h"
@@ -31,18 +34,25 @@ template <KernelConfig kConfig, int kN, int kSteps>
 struct TileScheduler {
   static constexpr u32 kRows = kConfig.block_n * kConfig.cluster_n;
   static constexpr u32 kTilesN = (kN + kRows - 1) / kRows;
-  static constexpr bool kWholeTiles = is_wgmma(kConfig) && kConfig.schedule == Schedule::data_parallel;
+  static constexpr bool kWholeFirst = is_wgmma(kConfig);
+  static constexpr bool kLine = !kWholeFirst || kConfig.schedule == Schedule::stream_k;
 
   u32 worker;
   u32 workers;
-  u32 tiles;     ///< of the whole line
-  u32 position;  ///< next step of this worker (kWholeTiles: next tile)
+  u32 tile;      ///< next whole tile of this worker
+  u32 whole;     ///< tiles that are dealt out whole; the line begins behind them
+  u32 tiles;     ///< of the line
+  u32 position;  ///< next step of this worker on the line
   u32 limit;     ///< first step of the next worker
 
-  __device__ TileScheduler(const GemmParams& params, u32 w, u32 all)
-      : worker(w), workers(all), tiles(kTilesN * params.tiles_m) {
-    position = kWholeTiles ? worker : start(worker);
-    limit = kWholeTiles ? tiles : start(worker + 1);
+  __device__ TileScheduler(const GemmParams& params, u32 w, u32 all) : worker(w), workers(all), tile(w), whole(0) {
+    tiles = kTilesN * params.tiles_m;
+    if constexpr (kWholeFirst) {
+      whole = !kLine ? tiles : tiles < 2 * workers ? 0 : (tiles / workers - 1) * workers;
+      tiles -= whole;
+    }
+    position = kLine ? start(worker) : 0;
+    limit = kLine ? start(worker + 1) : 0;
   }
 
   /// First step of worker `w`. 32 bits suffice: the host refuses stream-K beyond 2^31 steps.
@@ -66,13 +76,13 @@ struct TileScheduler {
     return step < longer ? step / (share + 1) : rest + (step - longer) / share;
   }
 
-  __device__ bool has_work() const { return position < limit; }
+  __device__ bool has_work() const { return (kWholeFirst && tile < whole) || position < limit; }
 
   __device__ Segment next() {
     Segment segment;
-    if constexpr (kWholeTiles) {
-      segment = {position, 0, kSteps};
-      position += workers;
+    if (kWholeFirst && (!kLine || tile < whole)) {
+      segment = {tile, 0, kSteps};
+      tile += workers;
       return segment;
     }
     if constexpr (kConfig.schedule == Schedule::split_k) {
@@ -86,6 +96,7 @@ struct TileScheduler {
     segment.begin = static_cast<int>(position - origin);
     segment.end = static_cast<int>(limit - origin < kSteps ? limit - origin : kSteps);
     position = origin + segment.end;
+    if constexpr (kWholeFirst) segment.tile += whole;
     return segment;
   }
 

@@ -35,6 +35,10 @@ const Case kReuse{"family=wgmma,act=bf16,block_m=8,warps_n=4,warps_k=1,cluster_k
 const Case kStream{"family=wgmma,act=bf16,block_m=8,warps_n=4,warps_k=1,schedule=stream_k,pdl=1",
                    9000, 320, 8};
 
+// Whole tiles first, and then the line.
+const Case kTail{"family=wgmma,act=bf16,block_m=8,warps_n=4,warps_k=1,schedule=stream_k,pdl=1",
+                 17300, 192, 8};
+
 // No mutant needs these, but the templates must pass under them: the widest and narrowest tiles,
 // odd N, several warpgroups, both kinds of cluster at once.
 const Case kOthers[] = {
@@ -132,6 +136,10 @@ const Mutant kMutants[] = {
     {"leaves both ends in one slot", "shared_tile.cuh", "(at_end ? 1 : 0)", "0", kStream},
     {"the later one finishes a shared tile alone", "shared_tile.cuh", "    add(sums, partial(",
      "    if (false) add(sums, partial(", kStream},
+    {"the line begins at the first tile again", "tile_scheduler.cuh", "segment.tile += whole;", "",
+     kTail},
+    {"more whole tiles than leave a tile's steps of the line to each", "tile_scheduler.cuh",
+     "(tiles / workers - 1) * workers", "tiles / workers * workers", kTail},
     {"takes a piece of a tile for the whole", "gemm_wgmma.cuh",
      "if (segment.end - segment.begin < kSteps) complete", "if (false) complete", kStream},
 
@@ -167,8 +175,8 @@ const Mutant kMutants[] = {
 
 TEST_SUITE("mutants_wgmma") {
   TEST_CASE("the unchanged templates pass the gate under every config that a mutant uses") {
-    check_unchanged_templates_pass(
-        std::array{kPlain, kPairs, kFours, kSplit, kThirds, kTwoTiles, kWide, kReuse, kStream});
+    check_unchanged_templates_pass(std::array{kPlain, kPairs, kFours, kSplit, kThirds, kTwoTiles,
+                                              kWide, kReuse, kStream, kTail});
   }
 
   TEST_CASE("the unchanged templates pass the gate for narrow and wide tiles, odd N, K and M") {

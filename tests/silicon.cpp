@@ -70,6 +70,7 @@ std::vector<Case> cases(bool small) {
     list.push_back({4096, 4096, 64, wgmma(act, 64, 64, 256, 4, 4, 1, 2)});
     list.push_back({15360, 3840, 1024, wgmma(act, 192, 128, 128, 12, 4, 2)});
     list.push_back({28672, 8192, 249, wgmma(act, 128, 256, 64, 8, 5, 1, 1, Schedule::stream_k)});
+    list.push_back({15360, 3840, 1000, wgmma(act, 128, 256, 64, 8, 5, 1, 1, Schedule::stream_k)});
     list.push_back({21504, 5376, 64, wgmma(act, 64, 64, 256, 4, 3, 2, 1, Schedule::stream_k)});
     list.push_back({4096, 4096, 777, wgmma(act, 128, 256, 64, 8, 5, 2)});
   }
