@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What only a real GPU can show, in one run: a spread of kernels through the full gate as cubins;
 // the compute_80 PTX of the mma family, translated by the driver, through the same gate; and the
-// same bits from 100 launches. Ends with "N passed, N failed". `silicon small` keeps to problems
-// that end soon under compute-sanitizer.
+// same bits from 100 launches. Ends with "N passed, N failed". `silicon small [TEXT]` keeps to
+// problems that end soon under compute-sanitizer, and to configs with TEXT in them.
 #include <cstdio>
 #include <thread>
 
@@ -133,7 +133,12 @@ int main(int count, char** words) {
   const bool small = count > 1 && std::string_view(words[1]) == "small";
   const Gpu gpu = open_device("0").gpu;
   const Compiler compiler = Compiler::open(gpu.driver().version());
-  const std::vector<Case> list = cases(small);
+  std::vector<Case> list = cases(small);
+  if (count > 2) {
+    std::erase_if(list, [&](const Case& c) {
+      return config_text(c.config).find(words[2]) == std::string::npos;
+    });
+  }
   std::vector<Compilation> native(list.size()), portable(list.size());
   std::vector<std::jthread> pool;
   for (size_t i = 0; i < list.size(); ++i) {
