@@ -102,8 +102,10 @@ struct GemmWgmma {
   }
 
   // The last tile ends with the last token, and repeats some of the tile before it rather than reach beyond.
+  // Not under stream-K: a token of two tiles, one of which is shared, would have sums of two roundings.
   __device__ int first_token(u32 tile) const {
     const int token = static_cast<int>(tile % params.tiles_m) * kConfig.block_m;
+    if constexpr (uses_workspace(kConfig)) return token;
     const int last = params.m - kConfig.block_m;
     return token == 0 || token < last ? token : last;
   }

@@ -106,12 +106,11 @@ inline std::vector<Compilation> compile(const Compiler& compiler, const std::vec
 
 /// Launches once and returns the SHA-256 of the output; `ok` tells whether it is right too.
 inline std::string output_digest(const Gpu& gpu, const Compilation& compiled, const Pair& p,
-                                 bool& ok) {
+                                 bool& ok, GateKind kind = GateKind::exact) {
   if (!compiled.ok) return ok = false, "does not compile";
   const Problem problem = problem_of(p, gpu.facts().arch);
   const GateCase data = make_gate_case(
-      GateKind::exact,
-      {.n = p.n, .k = p.k, .m = p.m, .act = p.config.act, .seed = 5, .bias = p.bias}, 2);
+      kind, {.n = p.n, .k = p.k, .m = p.m, .act = p.config.act, .seed = 5, .bias = p.bias}, 2);
   std::vector<uint8_t> packed(packed_bytes(p.n, p.k));
   pack(data.codes, data.scales, p.n, p.k, packed, 2, "honesty");
 
