@@ -6,8 +6,9 @@
 namespace nvfp4 {
 namespace {
 
-// The wgmma family deals the tiles out to as many clusters as run at once: whole ones, and under stream-K a
-// last piece of at least one tile's steps each, so that at most two clusters share a tile.
+// The wgmma family deals the tiles out to as many clusters as run at once: whole ones, and under
+// stream-K a last piece of at least one tile's steps each, so that at most two clusters share a
+// tile.
 void plan_clusters(LaunchPlan& plan, const KernelConfig& config, const Problem& problem, int64_t m,
                    const Device& device) {
   const int64_t rows = int64_t{config.block_n} * config.cluster_n;
