@@ -23,6 +23,7 @@ namespace nvfp4 {
 namespace {
 
 constexpr double kEmulatedBudget = 5e6;  // warp instructions of one launch
+constexpr int kRandomRuns = 4;           // that must give the same bits
 constexpr int64_t kMostTokens = 16
                                 << 10;  // of one launch: more would fill the memory with test data
 
@@ -161,8 +162,10 @@ std::optional<GateResult> Gate::State::try_case(const Kernel& kernel, const Kern
       return GateResult{Verdict::out_of_bounds,
                         fmt::format("{}: write between the rows of the output", data.host.name)};
     }
-    if (std::optional<std::string> why =
-            check(data.host, bytes.data(), trial.ldo, trial.out_type, nullptr, threads)) {
+    const bool repeated = run > 0 && bytes == first;
+    if (std::optional<std::string> why;
+        !repeated &&
+        (why = check(data.host, bytes.data(), trial.ldo, trial.out_type, nullptr, threads))) {
       return GateResult{Verdict::wrong, *why};
     }
     if (run == 0) first = bytes;
@@ -229,7 +232,10 @@ GateResult Gate::run(const Kernel& kernel, const KernelConfig& config, int64_t m
     const int64_t ragged = std::max<int64_t>(m - 1, 1);
     if (auto failure = tried(GateKind::exact, {OutputType::fp32, n, ragged}, 1)) return *failure;
     if (auto failure = tried(GateKind::position, {other, n + 8, m}, 1)) return *failure;
-    if (auto failure = tried(GateKind::random, {OutputType::fp32, n + 3, m}, 1)) return *failure;
+    // Only here does an order of summation that changes from run to run show. The emulated device
+    // has one order.
+    const int runs = state_->gpu.emulated() ? 1 : kRandomRuns;
+    if (auto failure = tried(GateKind::random, {OutputType::fp32, n + 3, m}, runs)) return *failure;
     // The same with bias into rows that take vector stores.
     if (auto failure = tried(GateKind::random, {same, align8(n), m}, 1)) return *failure;
     if (auto failure = tried(GateKind::special, {same, n + 1, m}, 1)) return *failure;
