@@ -45,8 +45,8 @@ constexpr double kLaunch = 2.7e-6;        // and where they do not; not part of 
 // idle: with more room than CTAs, some SMs get two and others none.
 constexpr double kCrowding = 0.577;
 constexpr double kReductionPasses = 2.48;  // over the warp groups' sums, written and read
-constexpr double kExchange = 2.23e-6;      // partials through the workspace: fence, atomic, re-read
 constexpr double kExchangeBytesPerSmCycle = 36;
+constexpr double kExchange = 2.23e-6;  // partials through the workspace: fence, atomic, re-read
 constexpr double kStreamExchange = 4.64e-6;  // of which stream-K has two in a row
 constexpr double kStreamShare = 0.043;       // and it starts a pipeline in mid-tile
 

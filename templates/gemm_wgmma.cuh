@@ -117,14 +117,13 @@ struct GemmWgmma {
 
   // --- What all warps of a CTA, and of a cluster, do together.
 
-  // The barriers exist. mbarrier_init_fence has ordered it: the arrival need not. The roles meet from two places
-  // of the code, which compute-sanitizer's synccheck takes for divergence unless the barrier counts its threads.
+  // The barriers exist. mbarrier_init_fence has ordered it: the arrival need not.
   __device__ static void begin() {
     if constexpr (kCluster > 1) {
       cluster_arrive_relaxed();
       cluster_wait();
     } else {
-      named_barrier_sync(1, threads(kConfig));
+      cta_sync();
     }
   }
 

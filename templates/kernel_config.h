@@ -55,8 +55,7 @@ constexpr int cluster_ctas(const KernelConfig& c) { return c.cluster_n * c.clust
 constexpr int units_per_warp(const KernelConfig& c) { return c.block_n / (c.warps_n * kUnitRows); }
 
 /// k16 steps whose activation fragments a warp of the mma family holds at once: all four of a k tile while they
-/// are few registers. One of 16 token tiles instead of two: 43.5 instead of 44.7 us at 15360 x 3840, M = 128
-/// (H100).
+/// are few registers. One of 16 token tiles instead of two takes 3 % less at 15360 x 3840, M = 128 (H100).
 constexpr int batch_steps(const KernelConfig& c) { return c.block_m <= 16 ? 4 : c.block_m <= 64 ? 2 : 1; }
 
 /// 64-wide k tiles of one stage.

@@ -34,11 +34,11 @@ struct SharedTile {
   __device__ bool complete(const Segment& segment, Sums& sums) const {
     u32* const counter = static_cast<u32*>(params.workspace) + index(segment.tile);
     const bool at_end = segment.begin == 0;
-    if (read(counter, 0) == 0) {
+    if (fetch_add(counter, 0) == 0) {
       leave(sums, partial(2 * worker + (at_end ? 1 : 0)));
       fence_gpu();
       warp_sync();
-      if (read(counter, 1) == 0) return false;
+      if (fetch_add(counter, 1) == 0) return false;
     }
     fence_gpu();
     warp_sync();
@@ -48,9 +48,9 @@ struct SharedTile {
   }
 
  private:
-  /// Of this warp among those of all CTAs of `cluster`, a tile or a slot.
-  __device__ u32 index(u32 cluster) const {
-    return (cluster * kConfig.cluster_n + rank_n) * warps(kConfig) + warp;
+  /// Of this warp's rows in the rows of all clusters' tiles (for counters) or slots (for partials).
+  __device__ u32 index(u32 tile_or_slot) const {
+    return (tile_or_slot * kConfig.cluster_n + rank_n) * warps(kConfig) + warp;
   }
 
   __device__ float* partial(u32 slot) const {
@@ -59,7 +59,7 @@ struct SharedTile {
     return partials + u64(index(slot)) * (kSlots * kTokenTiles * 128) + lane * 4;
   }
 
-  __device__ u32 read(u32* counter, u32 added) const {
+  __device__ u32 fetch_add(u32* counter, u32 added) const {
     int value = 0;
     if (lane == 0) value = static_cast<int>(atomic_add(counter, added));
     return static_cast<u32>(broadcast_lane(value));
