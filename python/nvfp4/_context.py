@@ -159,7 +159,7 @@ class Gemm(_Owner):
     def __init__(self, handle: int, n: int, k: int, act: str, m_min: int, m_max: int):
         self.handle = handle
         self.n, self.k, self.act, self.m_min, self.m_max = n, k, act, m_min, m_max
-        self._act = DTYPES[act]
+        self.act_code = DTYPES[act]
         size = ctypes.c_size_t()
         call("workspace_size", handle, byref(size))
         self.workspace_bytes = size.value  # of any launch; 0: none
@@ -185,7 +185,7 @@ class Gemm(_Owner):
             parts = (_library.Output * len(outputs))(*((address(o), ldo) for o, ldo in outputs))
         self.launch_raw(m, address(weights), address(global_scales), address(activations), lda,
                         address(bias), address(out), ldo,
-                        self._act if out_type is None else _dtype(out_type), parts,
+                        self.act_code if out_type is None else _dtype(out_type), parts,
                         address(workspace), workspace_bytes, stream)
 
     def launch_raw(self, m: int, weights: int, global_scales: int, activations: int, lda: int,

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._library import BadData
+from ._library import BadData, InvalidArgument
 from ._weights import Matrix
 
 INDEX = "model.safetensors.index.json"
@@ -28,6 +28,10 @@ MAX_RANK = 32
 DTYPES = {"BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "F8_E4M3": np.uint8, "F8_E5M2": np.uint8,
           "U16": np.uint16, "I16": np.int16, "F16": np.float16, "BF16": np.uint16, "U32": np.uint32,
           "I32": np.int32, "F32": np.float32, "U64": np.uint64, "I64": np.int64, "F64": np.float64}
+
+# What an NVFP4 matrix is made of; its global scale gives it away.
+_MODELOPT = ("weight", "weight_scale", "weight_scale_2")
+_COMPRESSED = ("weight_packed", "weight_scale", "weight_global_scale")
 
 
 class Tensor(NamedTuple):
@@ -113,14 +117,11 @@ class Checkpoint:
             for name in file.tensors:
                 if self._files.setdefault(name, file) is not file:
                     raise BadData(f"{file.path}: {name} is in {self._files[name].path} too")
-        parts: set[str] = set()
-        found = []
-        for name in self._files:
-            if stem := self._stem(name):
-                found.append(stem)
-                suffixes = _MODELOPT if f"{stem}.weight_scale_2" in self._files else _COMPRESSED
-                parts |= {f"{stem}.{suffix}" for suffix in suffixes}
-        self.names = tuple(found)
+        self._forms = {name.removesuffix(f".{form[2]}"): form
+                       for name in self._files for form in (_MODELOPT, _COMPRESSED)
+                       if name.endswith(f".{form[2]}")}
+        parts = {f"{stem}.{suffix}" for stem, form in self._forms.items() for suffix in form}
+        self.names = tuple(self._forms)
         self.others = tuple(name for name in self._files if name not in parts)
 
     def __iter__(self) -> Iterator[Matrix]:
@@ -132,10 +133,7 @@ class Checkpoint:
 
     def matrix(self, name: str) -> Matrix:
         """Raises KeyError for a name that is not in `names`, BadData for one that is incomplete."""
-        if f"{name}.weight_scale_2" in self._files:
-            codes, scales, factor = _MODELOPT
-        else:
-            codes, scales, factor = _COMPRESSED
+        codes, scales, factor = self._forms[name]
         global_scale = self._typed(f"{name}.{factor}", "F32")
         if global_scale.size != 1:
             raise BadData(f"{self.path}: {name}.{factor} has shape {global_scale.shape}, not one "
@@ -145,8 +143,11 @@ class Checkpoint:
             raise BadData(f"{self.path}: {name}.{factor} is {value}")
         if factor == _COMPRESSED[2]:
             value = np.float32(1) / value
-        return Matrix(self._typed(f"{name}.{codes}", "U8"),
-                      self._typed(f"{name}.{scales}", "F8_E4M3"), float(value), name)
+        arrays = self._typed(f"{name}.{codes}", "U8"), self._typed(f"{name}.{scales}", "F8_E4M3")
+        try:
+            return Matrix(*arrays, float(value), name)
+        except InvalidArgument as error:
+            raise BadData(f"{self.path}: {error}") from None
 
     def _typed(self, name: str, dtype: str) -> np.ndarray:
         if name not in self._files:
@@ -155,14 +156,6 @@ class Checkpoint:
         if found != dtype:
             raise BadData(f"{self.path}: {name} is {found}, not {dtype}")
         return array
-
-    def _stem(self, name: str) -> str:
-        """X if `name` is the tensor that says that X is an NVFP4 matrix."""
-        if name.endswith(".weight_packed"):
-            return name.removesuffix(".weight_packed")
-        stem = name.removesuffix(".weight_scale_2")
-        # An NVFP4 weight is bytes: FP8 layers of mixed checkpoints have scales of other names.
-        return stem if stem != name and f"{stem}.weight" in self._files else ""
 
     def _shards(self) -> list[SafetensorsFile]:
         if not self.path.is_dir():
@@ -191,10 +184,6 @@ class Checkpoint:
             if tensor not in shards[name].tensors:
                 raise BadData(f"{index}: {tensor} is not in {name}")
         return list(shards.values())
-
-
-_MODELOPT = ("weight", "weight_scale", "weight_scale_2")
-_COMPRESSED = ("weight_packed", "weight_scale", "weight_global_scale")
 
 
 def _is_sizes(value: Any) -> bool:
