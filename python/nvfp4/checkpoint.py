@@ -142,7 +142,8 @@ class Checkpoint:
         if not (np.isfinite(value) and value > 0):
             raise BadData(f"{self.path}: {name}.{factor} is {value}")
         if factor == _COMPRESSED[2]:
-            value = np.float32(1) / value
+            with np.errstate(over="ignore"):  # infinity is refused below
+                value = np.float32(1) / value
         arrays = self._typed(f"{name}.{codes}", "U8"), self._typed(f"{name}.{scales}", "F8_E4M3")
         try:
             return Matrix(*arrays, float(value), name)

@@ -178,29 +178,21 @@ class Linear(torch.nn.Module):
             "bias", torch.zeros(out_features, dtype=dtype, device=device) if bias else None)
 
     @classmethod
-    def from_matrices(cls, *parts: Matrix, bias: torch.Tensor | None = None,
-                      dtype: torch.dtype = torch.bfloat16, device: Any = None, pdl: bool = False,
-                      threads: int = 0) -> "Linear":
-        """Of a checkpoint's matrix, or of several with the same input (q, k and v), whose outputs then
-        lie side by side; each keeps its own global scale. All parts but the last must have a multiple
-        of 64 rows. Raises BadData for a NaN scale."""
-        for part in parts[:-1]:
-            if part.n % TILE:
-                raise InvalidArgument(f"{part.name or 'a part'} of a stack has {part.n} rows, not a "
-                                      f"multiple of {TILE}")
-        packed = pack(*parts, threads=threads)
-        self = cls(packed.k, packed.rows, bias is not None, dtype=dtype, device="meta", pdl=pdl)
-        self.packed = torch.from_numpy(packed.data).to(device=device)
-        self.global_scales = torch.from_numpy(packed.global_scales).to(device=device)
-        if bias is not None:
-            self.bias = bias.detach().to(device=device, dtype=dtype)
-        return self
+    def from_matrix(cls, matrix: Matrix, *, bias: torch.Tensor | None = None,
+                    dtype: torch.dtype = torch.bfloat16, device: Any = None, pdl: bool = False,
+                    threads: int = 0) -> "Linear":
+        """Of a matrix in checkpoint form. Raises BadData for a NaN scale."""
+        packed = pack(matrix, threads=threads)
+        return cls._of(packed.k, packed.rows, torch.from_numpy(packed.data).to(device=device),
+                       torch.from_numpy(packed.global_scales).to(device=device),
+                       None if bias is None else bias.detach().to(device=device, dtype=dtype),
+                       dtype, pdl)
 
     @classmethod
     def from_checkpoint(cls, codes: Any, scales: Any, global_scale: float, **options: Any) -> "Linear":
         """Of checkpoint bytes: codes [n, k/2], scales [n, k/16] (E4M3), and the global scale that
-        multiplies. Options as in from_matrices."""
-        return cls.from_matrices(Matrix(codes, scales, float(global_scale)), **options)
+        multiplies. Options as in from_matrix."""
+        return cls.from_matrix(Matrix(codes, scales, float(global_scale)), **options)
 
     @classmethod
     def from_linear(cls, linear: torch.nn.Linear, power_of_two: bool = False, *, pdl: bool = False,
@@ -208,8 +200,36 @@ class Linear(torch.nn.Module):
         """Quantises a torch.nn.Linear, on its device and in its type (float32 becomes bfloat16)."""
         weight = linear.weight
         dtype = weight.dtype if weight.dtype in _ACTS else torch.bfloat16
-        return cls.from_matrices(quantize(weight, power_of_two), bias=linear.bias, dtype=dtype,
-                                 device=weight.device, pdl=pdl, threads=threads)
+        return cls.from_matrix(quantize(weight, power_of_two), bias=linear.bias, dtype=dtype,
+                               device=weight.device, pdl=pdl, threads=threads)
+
+    @classmethod
+    def stack(cls, *parts: "Linear") -> "Linear":
+        """Several with the same input as one, outputs side by side: q, k and v, or gate and up. Each
+        keeps its own global scale, so results are the same. All parts but the last must have a
+        multiple of 64 outputs, and all must be alike in bias, type, device and pdl."""
+        first = parts[0]
+        for part in parts:
+            if (part.in_features, part.bias is None, part.dtype, part.pdl) != (
+                    first.in_features, first.bias is None, first.dtype, first.pdl):
+                raise InvalidArgument(f"{part} does not stack with {first}")
+            if part is not parts[-1] and part.out_features % TILE:
+                raise InvalidArgument(f"{part} is followed by another, so its outputs must be a "
+                                      f"multiple of {TILE}")
+        # Tiles lie row by row, so a stack of packed matrices is one behind the other.
+        return cls._of(first.in_features, sum(part.out_features for part in parts),
+                       torch.cat([part.packed for part in parts]),
+                       torch.cat([part.global_scales for part in parts]),
+                       None if first.bias is None else torch.cat([part.bias for part in parts]),
+                       first.dtype, first.pdl)
+
+    @classmethod
+    def _of(cls, in_features: int, out_features: int, packed: torch.Tensor,
+            global_scales: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype,
+            pdl: bool) -> "Linear":
+        self = cls(in_features, out_features, bias is not None, dtype=dtype, device="meta", pdl=pdl)
+        self.packed, self.global_scales, self.bias = packed, global_scales, bias
+        return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return _op(x, self.packed, self.global_scales, self.bias, self.out_features, self.pdl)
@@ -298,8 +318,8 @@ def load_checkpoint(model: torch.nn.Module, path: "Path | str", *, device: Any =
         bias = None if linear.bias is None else state.pop(f"{matrix.name}.bias", None)
         if linear.bias is not None and bias is None:
             raise BadData(f"{path}: {matrix.name}.bias is missing")
-        _replace(model, matrix.name, Linear.from_matrices(matrix, bias=bias, dtype=dtype,
-                                                          device=device, pdl=pdl))
+        _replace(model, matrix.name, Linear.from_matrix(matrix, bias=bias, dtype=dtype, device=device,
+                                                        pdl=pdl))
     own = {name for name in model.state_dict() if name.rpartition(".")[0] not in checkpoint.names}
     missing = own - set(state) - _tied(model, set(state))
     if missing:
