@@ -232,6 +232,8 @@ class Linear(torch.nn.Module):
         return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] != self.in_features:  # padded to 64, its bytes do not tell 80 from 96
+            raise ValueError(f"{self} got activations of shape {tuple(x.shape)}")
         return _op(x, self.packed, self.global_scales, self.bias, self.out_features, self.pdl)
 
     def dequantized_linear(self, dtype: torch.dtype | None = None) -> torch.nn.Linear:
