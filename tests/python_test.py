@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 import zipfile
 from pathlib import Path
 
@@ -27,7 +28,7 @@ sys.path.insert(0, str(ROOT / "python"))
 
 import build_wheel  # noqa: E402
 import nvfp4  # noqa: E402
-from nvfp4 import _library, checkpoint  # noqa: E402
+from nvfp4 import _library, _workspace, checkpoint  # noqa: E402
 
 # --- The oracle: nothing of it comes from the package. ---
 
@@ -262,6 +263,7 @@ class DeviceTest(unittest.TestCase):
     def setUpClass(cls) -> None:
         cls.context = open_context()
         cls.emulator = Emulator()
+        cls.workspaces: list[int] = []
 
     @classmethod
     def tearDownClass(cls) -> None:
@@ -273,6 +275,7 @@ class DeviceTest(unittest.TestCase):
         up, m = self.emulator.upload, len(activations)
         bits = bf16_bits(activations) if act == "bf16" else activations.astype(np.float16)
         with self.context.prepare(packed.rows, packed.k, act, m_max=max(m, 1), pdl=pdl) as gemm:
+            self.workspaces.append(gemm.workspace_bytes)
             workspace = self.emulator.alloc(gemm.workspace_bytes) if gemm.workspace_bytes else None
             if workspace:
                 self.context.init_workspace(workspace, gemm.workspace_bytes)
@@ -298,13 +301,14 @@ class DeviceTest(unittest.TestCase):
 
     def test_products_are_exact(self) -> None:
         for n, k, m, act, pdl in ((64, 64, 1, "bf16", False), (100, 80, 5, "bf16", True),
-                                  (128, 256, 17, "fp16", False)):
+                                  (128, 256, 17, "fp16", False), (64, 8192, 2, "bf16", False)):
             with self.subTest(n=n, k=k, m=m, act=act, pdl=pdl):
                 codes, scales, activations = exact_operands(n, k, m, n + m)
                 got = self.product(nvfp4.pack(nvfp4.Matrix(codes, scales, 0.25)), activations,
                                    act=act, pdl=pdl)
                 want = activations @ weights_of(codes, scales, 0.25).T
                 np.testing.assert_array_equal(got, want)
+        self.assertTrue(any(self.workspaces), "no shape needed a workspace")
 
     def test_a_stack_is_exact_part_by_part(self) -> None:
         parts = [exact_operands(n, 64, 3, n) for n in (64, 40)]
@@ -317,6 +321,24 @@ class DeviceTest(unittest.TestCase):
             got[:, :64], activations @ weights_of(*parts[0][:2], 0.5).T + bias[:64])
         np.testing.assert_array_equal(
             got[:, 64:104], activations @ weights_of(*parts[1][:2], 8.0).T + bias[64:104])
+
+    def test_parts_of_a_stack_write_to_buffers_of_their_own(self) -> None:
+        parts = [exact_operands(n, 64, 3, n) for n in (70, 40)]
+        packed = nvfp4.pack(*(nvfp4.Matrix(codes, scales, 0.5) for codes, scales, _ in parts))
+        activations, up = parts[0][2], self.emulator.upload
+        outs = [up(np.full((3, width), np.nan, np.float32)) for width in (70, 48)]
+        with self.context.prepare(packed.rows, 64, m_max=4, part_rows=packed.part_rows) as gemm:
+            workspace = self.emulator.alloc(max(gemm.workspace_bytes, 1))
+            self.context.init_workspace(workspace, gemm.workspace_bytes)
+            gemm.launch(3, weights=up(packed.data), global_scales=up(packed.global_scales),
+                        activations=up(bf16_bits(activations)), out_type="fp32",
+                        outputs=[(outs[0], 0), (outs[1], 48)], workspace=workspace,
+                        workspace_bytes=gemm.workspace_bytes)
+        for out, width, (codes, scales, _) in zip(outs, (70, 48), parts):
+            got = self.emulator.download(out, (3, width), np.float32)
+            want = activations @ weights_of(codes, scales, 0.5).T
+            np.testing.assert_array_equal(got[:, :len(codes)], want)
+            self.assertTrue(np.isnan(got[:, len(codes):]).all())
 
     def test_dequantize_on_the_device_is_the_oracle(self) -> None:
         codes, scales, _ = exact_operands(40, 48, 1, 9)
@@ -384,6 +406,91 @@ class DeviceTest(unittest.TestCase):
             database.write_text("no database at all, and long enough to be looked at" * 20)
             nvfp4.Context("emulated:h100", database=str(database), cache="", log=lines.append).close()
         self.assertTrue(any("db" in line for line in lines), lines)
+
+
+class CapturingDriver:
+    """The driver as _workspace sees it, with captures and graphs that the test begins and ends."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.cuMemAlloc_v2 = emulator.driver.cuMemAlloc_v2
+        self.capture = 0  # its number, and its graph's
+        self.modes: list[int] = []
+        self.objects: dict[int, list[ctypes.c_void_p]] = {}  # graph: semaphores
+        self.made: list[tuple[ctypes.c_void_p, ctypes.c_void_p]] = []
+
+    def cuThreadExchangeStreamCaptureMode(self, mode) -> int:
+        self.modes.append(mode._obj.value)
+        return 0
+
+    def cuStreamGetCaptureInfo_v2(self, stream, status, number, graph, *_: object) -> int:
+        number._obj.value = graph._obj.value = self.capture
+        return 0
+
+    def cuUserObjectCreate(self, out, semaphore, post, count: int, flags: int) -> int:
+        self.made.append((semaphore, post))
+        out._obj.value = len(self.made)
+        return 0
+
+    def cuGraphRetainUserObject(self, graph, user_object, count: int, flags: int) -> int:
+        self.objects.setdefault(graph.value, []).append(user_object)
+        return 0
+
+    def end(self, graph: int) -> None:
+        """The graph is destroyed: the driver calls the destructors."""
+        for user_object in self.objects.pop(graph):
+            semaphore, post = self.made[user_object.value - 1]
+            ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(post.value)(semaphore)
+
+
+class WorkspacesTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.context = open_context()
+        self.addCleanup(self.context.close)
+        self.driver = CapturingDriver(Emulator())
+        patch = unittest.mock.patch.object(_workspace, "_driver", lambda: self.driver)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.spaces = _workspace.Workspaces(self.context)
+
+    def of_capture(self, number: int, nbytes: int = 1000) -> int:
+        self.driver.capture = number
+        return self.spaces.of_capture(0, nbytes)
+
+    def test_a_stream_keeps_its_workspace_until_it_is_too_small(self) -> None:
+        first = self.spaces.of_stream(0, 1000)
+        self.assertEqual(first % 256, 0)
+        self.assertEqual(self.spaces.of_stream(0, _workspace.LEAST_BYTES), first)
+        larger = self.spaces.of_stream(0, _workspace.LEAST_BYTES + 1)
+        self.assertNotEqual(larger, first)
+        self.assertEqual(self.spaces.of_stream(0, 2 * _workspace.LEAST_BYTES), larger)
+        self.assertEqual(self.driver.modes[0], 2)  # relaxed, so that no capture is disturbed
+
+    def test_each_capture_has_its_own(self) -> None:
+        stream = self.spaces.of_stream(0, 1000)
+        first, second = self.of_capture(7), self.of_capture(8)
+        self.assertEqual(len({stream, first, second}), 3)
+        self.assertEqual(self.of_capture(7), first)
+
+    def test_what_a_dead_graph_had_goes_to_the_next_capture_and_not_before(self) -> None:
+        first, second = self.of_capture(7), self.of_capture(8)
+        self.driver.end(7)
+        self.assertEqual(self.of_capture(8), second)
+        self.assertEqual(self.of_capture(9), first)
+        self.assertNotIn(self.of_capture(10), (first, second))
+        self.driver.end(9)
+        self.assertNotEqual(self.of_capture(11, 2 * _workspace.LEAST_BYTES), first)  # too small
+
+    def test_a_capture_that_needs_more_keeps_both_until_it_ends(self) -> None:
+        small = self.of_capture(7)
+        large = self.of_capture(7, 2 * _workspace.LEAST_BYTES)
+        self.assertEqual(self.of_capture(7), large)
+        self.assertNotIn(self.of_capture(8), (small, large))
+        self.driver.end(7)
+        self.assertEqual({self.of_capture(9), self.of_capture(10)}, {small, large})
+
+    def test_an_allocation_that_fails_is_out_of_memory(self) -> None:
+        with self.assertRaisesRegex(nvfp4.OutOfMemory, "workspace of"):
+            self.spaces.of_stream(0, 1 << 45)
 
 
 def safetensors(tensors: dict[str, tuple[str, tuple[int, ...], bytes]]) -> bytes:

@@ -169,7 +169,7 @@ def _candidates() -> list[str]:
         return [named]
     package = Path(__file__).resolve().parent
     files = [package / "lib" / NAME, package.parents[1] / "build" / NAME]
-    return [*(str(file) for file in files if file.exists()), NAME]
+    return [*(str(file) for file in files if file.exists()), f"{NAME}.{ABI_VERSION}"]
 
 
 def _load() -> ctypes.CDLL:
