@@ -119,16 +119,16 @@ class Decoder:
                 fuse([mlp.gate_proj, mlp.up_proj], dequantise),
                 fuse([mlp.down_proj], dequantise)))
         self.resize(batch)
-        angles = torch.arange(CONTEXT, device="cuda")[:, None] * (
-            model.model.rotary_emb.inv_freq.float().cuda()[None])
+        angles = torch.arange(CONTEXT, device=self.embedding.device)[:, None] * (
+            model.model.rotary_emb.inv_freq.float().to(self.embedding.device)[None])
         self.cos, self.sin = (f(torch.cat((angles, angles), 1)).bfloat16() for f in (torch.cos, torch.sin))
 
     def resize(self, batch: int) -> None:
-        shape = (batch, self.kv_heads, CONTEXT, self.size)
-        self.caches = [tuple(torch.zeros(shape, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+        shape, device = (batch, self.kv_heads, CONTEXT, self.size), self.embedding.device
+        self.caches = [tuple(torch.zeros(shape, device=device, dtype=torch.bfloat16) for _ in range(2))
                        for _ in self.layers]
-        self.tokens = torch.zeros(batch, device="cuda", dtype=torch.long)
-        self.position = torch.zeros(1, device="cuda", dtype=torch.long)
+        self.tokens = torch.zeros(batch, device=device, dtype=torch.long)
+        self.position = torch.zeros(1, device=device, dtype=torch.long)
         self.graph = None
 
     def linears(self) -> list[Any]:
@@ -155,7 +155,7 @@ class Decoder:
         """Reads self.tokens at self.position, puts the best next tokens there; returns the logits."""
         h = F.embedding(self.tokens, self.embedding)
         cos, sin = self.cos[self.position][None], self.sin[self.position][None]
-        future = torch.arange(CONTEXT, device="cuda") > self.position
+        future = torch.arange(CONTEXT, device=h.device) > self.position
         width = (self.heads * self.size,)
         for (norm, qkv, out, norm2, gate_up, down), cache in zip(self.layers, self.caches):
             x = F.rms_norm(h, width, norm, self.epsilon)

@@ -101,7 +101,7 @@ def _check(x: torch.Tensor, packed: torch.Tensor, global_scales: torch.Tensor,
 
 
 def _gemm(x: torch.Tensor, packed: torch.Tensor, global_scales: torch.Tensor,
-          bias: torch.Tensor | None, n: int, pdl: bool) -> torch.Tensor:
+          bias: torch.Tensor | None, n: int, pdl: bool = False) -> torch.Tensor:
     _check(x, packed, global_scales, bias, n)
     index = x.get_device()
     if index != torch._C._cuda_getDevice():
@@ -136,7 +136,7 @@ def _gemm(x: torch.Tensor, packed: torch.Tensor, global_scales: torch.Tensor,
 
 
 def _gemm_fake(x: torch.Tensor, packed: torch.Tensor, global_scales: torch.Tensor,
-               bias: torch.Tensor | None, n: int, pdl: bool) -> torch.Tensor:
+               bias: torch.Tensor | None, n: int, pdl: bool = False) -> torch.Tensor:
     _check(x, packed, global_scales, bias, n)
     return x.new_empty((*x.shape[:-1], n))
 
@@ -302,15 +302,18 @@ def replace_linears(model: torch.nn.Module, skip: tuple[str, ...] = ("lm_head",)
 
 def load_checkpoint(model: torch.nn.Module, path: "Path | str", *, device: Any = None,
                     dtype: torch.dtype = torch.bfloat16, pdl: bool = False) -> list[str]:
-    """Loads an NVFP4 checkpoint (nvfp4.checkpoint) into a model, which may be on the meta device:
-    matrices become Linear modules, all other tensors replace parameters and buffers of their names,
-    floating-point ones as `dtype`. Returns the names of the matrices.
+    """Loads an NVFP4 checkpoint (nvfp4.checkpoint) into a model and moves that to `device` (None: where
+    its linears are): matrices become Linear modules, all other tensors replace parameters and buffers
+    of their names, floating-point ones as `dtype`. Returns the names of the matrices.
 
-    Raises BadData for a matrix that fits no torch.nn.Linear of that name, and for parameters that the
-    checkpoint lacks. Tensors that the model has no use for are ignored.
+    Parameters may be on the meta device; buffers that state_dict() leaves out may not. Raises BadData
+    for a matrix that fits no torch.nn.Linear of that name, and for parameters that the checkpoint
+    lacks. Tensors that the model has no use for are ignored.
     """
     checkpoint = Checkpoint(path)
     linears = _linears(model, torch.nn.Linear)
+    if device is None:
+        device = next((linear.weight.device for linear in linears.values()), None)
     state = {name: _tensor(*checkpoint.tensor(name), device, dtype) for name in checkpoint.others}
     for matrix in checkpoint:
         linear = linears.get(matrix.name)
@@ -329,6 +332,10 @@ def load_checkpoint(model: torch.nn.Module, path: "Path | str", *, device: Any =
     model.load_state_dict({name: state[name] for name in own & set(state)}, strict=False, assign=True)
     if hasattr(model, "tie_weights"):
         model.tie_weights()
+    for name, buffer in model.named_buffers():
+        if buffer.is_meta:
+            raise InvalidArgument(f"{name} is on the meta device, and no checkpoint holds it")
+    model.to(device=device)
     return list(checkpoint.names)
 
 
