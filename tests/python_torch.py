@@ -53,6 +53,9 @@ def self_check() -> None:
     assert bound(0.0, 1.0, 10) < 2e-6
     assert len({function.__name__ for function in CHECKS}) == len(CHECKS) >= 12
     assert all(function.__doc__ for function in CHECKS)
+    root = Path(__file__).resolve().parents[1]
+    for path in (*root.glob("python/nvfp4/*.py"), *root.glob("examples/*.py")):
+        compile(path.read_text(), str(path), "exec")
     print("self-check ok")
 
 

@@ -11,8 +11,7 @@ under torch.compile and has no gradient.
 
 Workspaces: each stream has one, and each captured graph its own (one for each of its streams), so
 streams and graphs may run beside one another. A graph's workspace is cleared by the graph's first
-launch and goes to another graph when the graph is gone. Run again after a failed launch only with
-graphs captured anew.
+launch and goes to another graph when the graph is gone.
 """
 import functools
 import threading
