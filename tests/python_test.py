@@ -248,6 +248,13 @@ class LibraryTest(unittest.TestCase):
             for field, _ in struct._fields_:
                 self.assertEqual(int(want[f"{name}.{field}"]), getattr(struct, field).offset, field)
 
+    def test_launch_arguments_are_the_struct_as_bytes(self) -> None:
+        names = [name for name, _ in _library.LaunchArgs._fields_[1:]]
+        values = {name: i + 1 for i, name in enumerate(names)}
+        pointer = ctypes.cast(values["outputs"], ctypes.POINTER(_library.Output))
+        want = bytes(_library.LaunchArgs(**(values | {"outputs": pointer})))
+        self.assertEqual(_library.launch_args(*values.values()), want)
+
     def test_a_missing_library_is_named_with_the_way_out(self) -> None:
         code = "import nvfp4\ntry: nvfp4.version()\nexcept nvfp4.NoDevice as e: print(e)"
         environment = os.environ | {"NVFP4_LIBRARY": "/nowhere/libnvfp4.so",
@@ -380,6 +387,18 @@ class DeviceTest(unittest.TestCase):
         for name, handle in zip(("context_destroy", "gemm_destroy"), handles):
             with self.assertRaises(nvfp4.InvalidHandle):
                 _library.call(name, handle)
+
+    def test_a_forked_child_is_told_so(self) -> None:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                self.context.lookup(64, 64, 1)
+            except nvfp4.Forked:
+                status = 0
+            finally:
+                os._exit(status)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
 
     def test_the_log_hears_what_the_context_goes_on_without(self) -> None:
         lines: list[str] = []
