@@ -136,6 +136,22 @@ class WeightsTest(unittest.TestCase):
             with self.assertRaises(ValueError):
                 nvfp4.Matrix(np.zeros((1, 8), np.uint8), np.zeros((1, 1), np.uint8), scale)
 
+    def test_arrays_of_others_are_taken_by_dlpack(self) -> None:
+        class Foreign:
+            def __init__(self, array: np.ndarray) -> None:
+                self.array = array
+
+            def __dlpack__(self, **options: object) -> object:
+                return self.array.__dlpack__(**options)
+
+            def __dlpack_device__(self) -> tuple[int, int]:
+                return self.array.__dlpack_device__()
+
+        codes, scales, _ = exact_operands(3, 32, 1, 1)
+        matrix = nvfp4.Matrix(Foreign(codes), Foreign(scales), 1)
+        np.testing.assert_array_equal(matrix.codes, codes)
+        np.testing.assert_array_equal(matrix.scales, scales)
+
     def test_unpack_gives_back_what_was_packed(self) -> None:
         rng = np.random.default_rng(2)
         for n, k in ((1, 16), (65, 80), (128, 256)):

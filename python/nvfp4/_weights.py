@@ -30,8 +30,8 @@ E4M3 = _e4m3_values()
 
 
 def host_array(data: Any, dtype: type) -> np.ndarray:
-    """`data` as a C-contiguous numpy array of `dtype`: a numpy array, a torch tensor of any device, or
-    what numpy can make of it. Bytes that torch or ml_dtypes calls float8 are taken as they are; other
+    """`data` as a C-contiguous numpy array of `dtype`: a numpy array, a torch tensor of any device, what
+    speaks DLPack on the host, or what numpy can make of it. Bytes that torch or ml_dtypes calls float8 are taken as they are; other
     numbers are converted only if float32 is wanted."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(data, torch.Tensor):
@@ -40,7 +40,11 @@ def host_array(data: Any, dtype: type) -> np.ndarray:
             data = data.float()
         elif data.element_size() == 1:
             data = data.contiguous().view(torch.uint8)
+        else:
+            raise InvalidArgument(f"bytes are wanted, not a tensor of {data.dtype}")
         data = data.numpy()
+    elif hasattr(data, "__dlpack__") and not hasattr(data, "__array__"):
+        data = np.from_dlpack(data)
     array = np.asarray(data)
     if dtype is np.uint8 and array.dtype != np.uint8:
         if array.dtype.itemsize != 1:
