@@ -8,38 +8,21 @@ Prints a line for each check. Exit codes: 0 all passed, 1 one failed, 3 could no
 """
 import argparse
 import copy
-import functools
-import gc
 import json
 import statistics
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
-
-try:
-    import torch
-    missing = "" if torch.cuda.is_available() else "torch finds no CUDA device"
-    if not missing:
-        import nvfp4.torch
-except ImportError as error:
-    torch = None
-    missing = str(error)
+from python_torch_operands import (CHECKS, check, exact_linear, linear_of, missing, nvfp4, refused,
+                                   tokens_of, torch)
 
 # N x K; odd sizes, and sizes whose kernels split K and so need a workspace.
 SHAPES = ((4096, 4096), (100, 80), (64, 16), (1024, 8192), (513, 2064))
 TOKENS = (1, 3, 16, 64, 300)
-CHECKS: list[Callable[[], str]] = []
-
-
-def check(function: Callable[[], str]) -> Callable[[], str]:
-    CHECKS.append(function)
-    return function
 
 
 def bound(exact: Any, magnitude: Any, mantissa_bits: int) -> Any:
@@ -59,54 +42,6 @@ def self_check() -> None:
     for path in (*root.glob("python/nvfp4/*.py"), *root.glob("examples/*.py")):
         compile(path.read_text(), str(path), "exec")
     print("self-check ok")
-
-
-def linear_of(n: int, k: int, bias: bool = False, dtype: "torch.dtype | None" = None,
-              seed: int = 0) -> "nvfp4.torch.Linear":
-    torch.manual_seed(seed)
-    source = torch.nn.Linear(k, n, bias, device="cuda", dtype=dtype or torch.bfloat16)
-    return nvfp4.torch.Linear.from_linear(source, power_of_two=True)
-
-
-def exact_linear(n: int, k: int, bias: bool, seed: int) -> "nvfp4.torch.Linear":
-    """Scales of 1: on small whole activations every order of summation gives the same."""
-    torch.manual_seed(seed)
-    codes = torch.randint(0, 256, (n, k // 2), dtype=torch.uint8)
-    scales = torch.full((n, k // 16), 0x38, dtype=torch.uint8)
-    return nvfp4.torch.Linear.from_checkpoint(
-        codes, scales, 0.125 * 2**seed, bias=torch.randn(n) if bias else None, device="cuda")
-
-
-def tokens_of(m: int, k: int, dtype: "torch.dtype | None" = None) -> "torch.Tensor":
-    return torch.randn(m, k, device="cuda", dtype=dtype or torch.bfloat16)
-
-
-def capture(launch: Callable[[], "torch.Tensor"]) -> "tuple[torch.cuda.CUDAGraph, torch.Tensor]":
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        out = launch()
-    return graph, out
-
-
-@functools.cache
-def needs_workspace() -> "tuple[nvfp4.torch.Linear, int]":
-    """A linear whose kernels need a workspace, and the bytes."""
-    for n, k in ((64, 8192), (64, 16384), (1024, 8192), (256, 28672)):
-        linear = linear_of(n, k)
-        linear(tokens_of(4, k))
-        key = (torch.cuda.current_device(), n, k, torch.bfloat16, False, 6)
-        if nbytes := nvfp4.torch._prepared[key].workspace_bytes:
-            return linear, nbytes
-    raise AssertionError("no shape needs a workspace: this check checks nothing")
-
-
-def refused(kind: type, words: str, call: Callable[[], object]) -> None:
-    try:
-        call()
-    except kind as error:
-        assert words in str(error), f"{error} does not say {words!r}"
-        return
-    raise AssertionError(f"nothing was raised, wanted {kind.__name__}")
 
 
 @check
@@ -186,155 +121,6 @@ def compiled() -> str:
         x = tokens_of(8, 128)
         assert torch.equal(only(x), linear_of(256, 128)(x))
     return ""
-
-
-@check
-def compiled_graph_trees() -> str:
-    """torch.compile(mode="reduce-overhead") captures and replays it"""
-    linear, _ = needs_workspace()
-    faster = torch.compile(linear, mode="reduce-overhead", fullgraph=True)
-    with torch.no_grad():
-        for _ in range(5):
-            x = tokens_of(4, linear.in_features)
-            assert torch.equal(faster(x).clone(), linear(x))
-    return ""
-
-
-@check
-def graphs() -> str:
-    """a captured graph replays on new inputs, bit for bit as eager"""
-    linear, nbytes = needs_workspace()
-    x = tokens_of(4, linear.in_features)
-    graph, out = capture(lambda: linear(x))
-    for _ in range(5):
-        x.copy_(tokens_of(*x.shape))
-        out.fill_(float("nan"))
-        graph.replay()
-        assert torch.equal(out, linear(x))
-    return f"workspace of {nbytes} bytes"
-
-
-@check
-def graphs_with_pdl() -> str:
-    """a chain of dependent launches gives the bits of the same launches one by one, eager and captured"""
-    chain = [linear_of(2048, 2048, seed=i) for i in range(6)]
-    x = tokens_of(2, 2048)
-
-    for linear in chain:
-        linear.pdl = True
-
-    def run(wait: bool) -> "torch.Tensor":
-        y = x
-        for linear in chain:
-            y = linear(y)
-            if wait:
-                torch.cuda.synchronize()
-        return y
-
-    want = run(True)
-    for _ in range(10):
-        assert torch.equal(run(False), want)
-    graph, out = capture(lambda: run(False))
-    for _ in range(10):
-        out.fill_(float("nan"))
-        graph.replay()
-        assert torch.equal(out, want)
-    return ""
-
-
-@check
-def unprepared_capture() -> str:
-    """a capture of an unprepared shape is refused with the way out, and prepare() is that way"""
-    linear = linear_of(192, 208)
-    x = tokens_of(4, 208)
-    refused(RuntimeError, "nvfp4.torch.prepare", lambda: capture(lambda: linear(x)))
-    torch.cuda.synchronize()
-    nvfp4.torch.prepare(torch.nn.Sequential(linear), max_tokens=4)
-    graph, out = capture(lambda: linear(x))
-    graph.replay()
-    assert torch.equal(out, linear(x))
-    return ""
-
-
-@check
-def two_streams() -> str:
-    """two streams at once, eager, do not disturb each other"""
-    linear, _ = needs_workspace()
-    inputs = [tokens_of(4, linear.in_features) for _ in range(2)]
-    want = [linear(x) for x in inputs]
-    streams = [torch.cuda.Stream() for _ in inputs]
-    torch.cuda.synchronize()
-    outputs: list[list[torch.Tensor]] = [[], []]
-    for _ in range(200):
-        for i, stream in enumerate(streams):
-            with torch.cuda.stream(stream):
-                outputs[i].append(linear(inputs[i]))
-    torch.cuda.synchronize()
-    for i in range(2):
-        assert all(torch.equal(out, want[i]) for out in outputs[i])
-    return ""
-
-
-@check
-def two_graphs() -> str:
-    """two graphs replayed at once, and a fork within one, do not disturb each other"""
-    linear, _ = needs_workspace()
-    inputs = [tokens_of(4, linear.in_features) for _ in range(2)]
-    want = [linear(x) for x in inputs]
-
-    def chain(x: "torch.Tensor") -> "list[torch.Tensor]":
-        return [linear(x) for _ in range(20)]
-
-    graphs = [capture(lambda x=x: chain(x)) for x in inputs]
-    streams = [torch.cuda.Stream() for _ in inputs]
-    torch.cuda.synchronize()
-    for _ in range(10):
-        for (graph, _), stream in zip(graphs, streams):
-            with torch.cuda.stream(stream):
-                graph.replay()
-    torch.cuda.synchronize()
-    for (_, outputs), right in zip(graphs, want):
-        assert all(torch.equal(out, right) for out in outputs)
-
-    def fork() -> "list[list[torch.Tensor]]":
-        side, main = streams[0], torch.cuda.current_stream()
-        side.wait_stream(main)
-        with torch.cuda.stream(side):
-            left = chain(inputs[0])
-        right = chain(inputs[1])
-        main.wait_stream(side)
-        return [left, right]
-
-    graph, branches = capture(fork)
-    for _ in range(10):
-        graph.replay()
-    torch.cuda.synchronize()
-    for outputs, right in zip(branches, want):
-        assert all(torch.equal(out, right) for out in outputs)
-    return ""
-
-
-@check
-def workspaces_return() -> str:
-    """a graph that is gone gives its workspace to the next one"""
-    linear, _ = needs_workspace()
-    x = tokens_of(4, linear.in_features)
-    spaces = nvfp4.torch._workspaces(torch.cuda.current_device())
-
-    def held() -> int:
-        return len(spaces._ends) + len(spaces._free)
-
-    for i in range(12):
-        graph, _ = capture(lambda: linear(x))
-        graph.replay()
-        torch.cuda.synchronize()
-        del graph, _
-        gc.collect()
-        time.sleep(0.05)  # the driver posts from a thread of its own
-        if i == 3:
-            start = held()
-    assert held() <= start, f"{held()} workspaces after 12 graphs, {start} after 4"
-    return f"{held()} for 12 graphs and those of other checks"
 
 
 @check
@@ -440,6 +226,9 @@ def overhead() -> str:
                 times.append((time.perf_counter() - start) / 100 * 1e6)
             figures.append(statistics.median(times))
     return f"{figures[0]:.1f} us, of torch.nn.Linear {figures[1]:.1f} us"
+
+
+import python_torch_graphs  # noqa: E402, F401, its checks join the list behind those of this file
 
 
 def main() -> int:
