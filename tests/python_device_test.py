@@ -43,6 +43,24 @@ class DeviceTest(unittest.TestCase):
                         workspace_bytes=gemm.workspace_bytes)
             return self.emulator.download(out, (m, packed.rows), np.float32)
 
+    def test_parts_of_a_stack_write_to_buffers_of_their_own(self) -> None:
+        parts = [exact_operands(n, 64, 3, n) for n in (70, 40)]
+        packed = nvfp4.pack(*(nvfp4.Matrix(codes, scales, 0.5) for codes, scales, _ in parts))
+        activations, up = parts[0][2], self.emulator.upload
+        outs = [up(np.full((3, width), np.nan, np.float32)) for width in (70, 48)]
+        with self.context.prepare(packed.rows, 64, m_max=4, part_rows=packed.part_rows) as gemm:
+            workspace = self.emulator.alloc(max(gemm.workspace_bytes, 1))
+            self.context.init_workspace(workspace, gemm.workspace_bytes)
+            gemm.launch(3, weights=up(packed.data), global_scales=up(packed.global_scales),
+                        activations=up(bf16_bits(activations)), out_type="fp32",
+                        outputs=[(outs[0], 0), (outs[1], 48)], workspace=workspace,
+                        workspace_bytes=gemm.workspace_bytes)
+        for out, width, (codes, scales, _) in zip(outs, (70, 48), parts):
+            got = self.emulator.download(out, (3, width), np.float32)
+            want = activations @ weights_of(codes, scales, 0.5).T
+            np.testing.assert_array_equal(got[:, :len(codes)], want)
+            self.assertTrue(np.isnan(got[:, len(codes):]).all())
+
     def test_a_device_says_what_it_is(self) -> None:
         device = self.context.device
         self.assertIn("H100", device.name)

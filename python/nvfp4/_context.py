@@ -186,15 +186,16 @@ class Gemm(_Owner):
         self.launch_raw(m, address(weights), address(global_scales), address(activations), lda,
                         address(bias), address(out), ldo,
                         self.act_code if out_type is None else _dtype(out_type),
-                        ctypes.addressof(parts) if parts else 0, address(workspace), workspace_bytes,
-                        stream)
+                        ctypes.addressof(parts) if parts else 0, len(parts) if parts else 0,
+                        address(workspace), workspace_bytes, stream)
 
     def launch_raw(self, m: int, weights: int, global_scales: int, activations: int, lda: int,
-                   bias: int, out: int, ldo: int, out_type: int, outputs: int, workspace: int,
-                   workspace_bytes: int, stream: int) -> None:
+                   bias: int, out: int, ldo: int, out_type: int, outputs: int, output_count: int,
+                   workspace: int, workspace_bytes: int, stream: int) -> None:
         """launch() on addresses, the shortest way."""
         arguments = _library.launch_args(m, weights, global_scales, activations, lda, bias, out, ldo,
-                                         out_type, outputs, workspace, workspace_bytes)
+                                         out_type, outputs, output_count, workspace,
+                                         workspace_bytes)
         if status := self._launch(self.handle, arguments, stream):
             _library.check(status)
 
