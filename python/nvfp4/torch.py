@@ -103,6 +103,8 @@ def _gemm(x: torch.Tensor, packed: torch.Tensor, global_scales: torch.Tensor,
           bias: torch.Tensor | None, n: int, pdl: bool = False) -> torch.Tensor:
     _check(x, packed, global_scales, bias, n)
     index = x.get_device()
+    if index < 0:  # the weights' device chose this kernel
+        raise ValueError("nvfp4::gemm: activations are on the CPU, weights on a GPU")
     if index != torch._C._cuda_getDevice():
         with torch.cuda.device(index):
             return _gemm(x, packed, global_scales, bias, n, pdl)
