@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "runtime/numerics.h"
+#include "runtime/quantization_config.h"
 #include "runtime/safetensors.h"
 
 namespace nvfp4 {
