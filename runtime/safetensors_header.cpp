@@ -297,9 +297,9 @@ SafetensorsHeader parse_safetensors_header(const ByteSource& source, int64_t fil
   std::memcpy(&length, field, sizeof length);
   if (length < 2)
     throw SafetensorsError(fmt::format("{}: header length {} is below 2", file, length));
-  if (length > static_cast<uint64_t>(kMaxHeaderBytes)) {
+  if (length > static_cast<uint64_t>(kMaxTensorHeaderBytes)) {
     throw SafetensorsError(
-        fmt::format("{}: header length {} exceeds {}", file, length, kMaxHeaderBytes));
+        fmt::format("{}: header length {} exceeds {}", file, length, kMaxTensorHeaderBytes));
   }
   if (length > static_cast<uint64_t>(file_bytes - kLengthBytes)) {
     throw SafetensorsError(fmt::format("{}: header length {} exceeds the {} bytes after it", file,
@@ -350,9 +350,10 @@ std::string layout_safetensors_header(std::span<TensorEntry> tensors, const Meta
   const size_t whole =
       (kLengthBytes + text.size() + kDataAlignment - 1) / kDataAlignment * kDataAlignment;
   text.resize(whole - kLengthBytes, ' ');
-  if (std::ssize(text) > kMaxHeaderBytes || std::ssize(tensors) > kMaxTensors) {
+  if (std::ssize(text) > kMaxTensorHeaderBytes || std::ssize(tensors) > kMaxTensors) {
     throw SafetensorsError(fmt::format("a header of {} bytes and {} tensors exceeds {} or {}",
-                                       text.size(), tensors.size(), kMaxHeaderBytes, kMaxTensors));
+                                       text.size(), tensors.size(), kMaxTensorHeaderBytes,
+                                       kMaxTensors));
   }
   for (TensorEntry& tensor : tensors) tensor.begin += static_cast<int64_t>(whole);
   const uint64_t length = text.size();

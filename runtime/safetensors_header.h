@@ -74,8 +74,8 @@ struct SafetensorsHeader {
   int64_t data_begin = 0;
 };
 
-constexpr int64_t kMaxHeaderBytes = 100'000'000;      ///< as the reference implementation
-constexpr int64_t kMaxTensors = 1 << 17;              ///< of one file
+constexpr int64_t kMaxTensorHeaderBytes = 100'000'000;  ///< as the reference implementation
+constexpr int64_t kMaxTensors = 1 << 17;                ///< of one file
 constexpr int64_t kMaxTokenBytes = 1 << 20;           ///< one name, value, number or run of blanks
 constexpr int64_t kMaxTextBytes = int64_t{32} << 20;  ///< all names and metadata
 constexpr int64_t kMaxDimensions = 16;
