@@ -27,7 +27,7 @@ constexpr size_t kScanBytes = size_t{4} << 20;
 
 std::string read_text(const fs::path& path) {
   std::error_code error;
-  const std::string shown = printable(path.string());
+  const std::string shown = printable_path(path.string());
   if (!fs::is_regular_file(path, error)) {
     throw CheckpointError(fmt::format("{}: not a regular file", shown));
   }
@@ -79,13 +79,13 @@ void Checkpoint::open_files(const fs::path& path) {
   if (found.size() != 1) {
     throw CheckpointError(
         fmt::format("{}: {} .safetensors files and no index, where one file is needed",
-                    printable(path.string()), found.size()));
+                    printable_path(path.string()), found.size()));
   }
   files_.push_back(std::make_unique<SafetensorsFile>(found.front()));
 }
 
 void Checkpoint::open_shards(const fs::path& index) {
-  const std::string shown = printable(index.string());
+  const std::string shown = printable_path(index.string());
   const nlohmann::json document = parse_json(read_text(index), shown);
   const auto map = document.is_object() ? document.find("weight_map") : document.end();
   if (!document.is_object() || map == document.end() || !map->is_object()) {
@@ -125,10 +125,10 @@ void Checkpoint::read_configs(const fs::path& folder) {
   const fs::path config = folder / "config.json", own = folder / "hf_quant_config.json";
   if (fs::exists(config, error)) {
     config_text_ = read_text(config);
-    quantization_ = parse_quantization_config(config_text_, printable(config.string()));
+    quantization_ = parse_quantization_config(config_text_, printable_path(config.string()));
   }
   if (!quantization_ && fs::exists(own, error)) {
-    quantization_ = parse_quantization_config(read_text(own), printable(own.string()));
+    quantization_ = parse_quantization_config(read_text(own), printable_path(own.string()));
   }
 }
 

@@ -24,7 +24,8 @@ namespace {
 /// The buffers of one thread.
 class PiecePacker {
  public:
-  std::span<uint8_t> pack(const Nvfp4Layer& layer, const PackPiece& piece) {
+  /// Packs into `out`.
+  void pack(const Nvfp4Layer& layer, const PackPiece& piece, std::span<uint8_t> out) {
     const LayerSlice& block = piece.block;
     read(layer.codes, block, layer.k / 2, block.k / 2, block.depth / 2, codes_);
     read(layer.scales, block, layer.k / kBlockSize, block.k / kBlockSize, block.depth / kBlockSize,
@@ -36,8 +37,13 @@ class PiecePacker {
           (block.row + at / blocks) * row_blocks + block.k / kBlockSize + at % blocks;
       throw CheckpointError(nan_scale_text(layer.name, scales_[at], index, row_blocks));
     }
+    nvfp4::pack(codes_, scales_, block.rows, block.depth, out, 1, layer.name);
+  }
+
+  /// The same into the thread's own memory.
+  std::span<uint8_t> pack(const Nvfp4Layer& layer, const PackPiece& piece) {
     packed_.resize(piece.bytes);
-    nvfp4::pack(codes_, scales_, block.rows, block.depth, packed_, 1, layer.name);
+    pack(layer, piece, packed_);
     return packed_;
   }
 
@@ -73,6 +79,37 @@ void check_out(std::string_view name, size_t bytes, int64_t needed) {
                                     printable(name), bytes, needed));
 }
 
+/// Calls body(packer, layer, index, piece) for every piece, each thread with a packer of its own.
+template <class Body>
+void for_each_piece(std::span<const LayerToPack> layers, int threads, const Body& body) {
+  std::vector<int64_t> ends;  // of the layers' pieces, all counted together
+  for (const LayerToPack& l : layers) {
+    check_slice(*l.layer, l.slice);
+    ends.push_back((ends.empty() ? 0 : ends.back()) + PackPieces(l.slice).count());
+  }
+  const int64_t total = ends.empty() ? 0 : ends.back();
+  std::atomic<int64_t> next = 0;
+  std::mutex mutex;
+  std::pair<int64_t, std::exception_ptr> error = {total, nullptr};
+  const auto work = [&](int64_t) {
+    PiecePacker packer;
+    for (int64_t at = next++; at < total; at = next++) {
+      try {
+        const int64_t layer = std::upper_bound(ends.begin(), ends.end(), at) - ends.begin();
+        const int64_t index = at - (layer == 0 ? 0 : ends[layer - 1]);
+        body(packer, layer, index, PackPieces(layers[layer].slice)[index]);
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (at < error.first) error = {at, std::current_exception()};
+        next = total;
+      }
+    }
+  };
+  const int64_t workers = std::clamp<int64_t>(threads, 1, std::max<int64_t>(total, 1));
+  parallel_for(workers, static_cast<int>(workers), work);
+  if (error.second) std::rethrow_exception(error.second);
+}
+
 }  // namespace
 
 LayerSlice whole_layer(const Nvfp4Layer& layer) { return {.rows = layer.n, .depth = layer.k}; }
@@ -94,33 +131,17 @@ PackPiece PackPieces::operator[](int64_t index) const {
 }
 
 void pack_layers(std::span<const LayerToPack> layers, int threads, const PieceSink& sink) {
-  std::vector<int64_t> ends;  // of the layers' pieces, all counted together
-  for (const LayerToPack& l : layers) {
-    check_slice(*l.layer, l.slice);
-    ends.push_back((ends.empty() ? 0 : ends.back()) + PackPieces(l.slice).count());
-  }
-  const int64_t total = ends.empty() ? 0 : ends.back();
-  std::atomic<int64_t> next = 0;
-  std::mutex mutex;
-  std::pair<int64_t, std::exception_ptr> error = {total, nullptr};
-  const auto work = [&](int64_t) {
-    PiecePacker packer;
-    for (int64_t at = next++; at < total; at = next++) {
-      try {
-        const int64_t layer = std::upper_bound(ends.begin(), ends.end(), at) - ends.begin();
-        const int64_t index = at - (layer == 0 ? 0 : ends[layer - 1]);
-        const PackPiece piece = PackPieces(layers[layer].slice)[index];
-        sink(layer, index, piece, packer.pack(*layers[layer].layer, piece));
-      } catch (...) {
-        const std::lock_guard lock(mutex);
-        if (at < error.first) error = {at, std::current_exception()};
-        next = total;
-      }
-    }
-  };
-  const int64_t workers = std::clamp<int64_t>(threads, 1, std::max<int64_t>(total, 1));
-  parallel_for(workers, static_cast<int>(workers), work);
-  if (error.second) std::rethrow_exception(error.second);
+  for_each_piece(layers, threads,
+                 [&](PiecePacker& packer, int64_t layer, int64_t index, const PackPiece& piece) {
+                   sink(layer, index, piece, packer.pack(*layers[layer].layer, piece));
+                 });
+}
+
+void pack_layers(std::span<const LayerToPack> layers, int threads, const PieceTarget& target) {
+  for_each_piece(layers, threads,
+                 [&](PiecePacker& packer, int64_t layer, int64_t, const PackPiece& piece) {
+                   packer.pack(*layers[layer].layer, piece, target(layer, piece));
+                 });
 }
 
 void pack_layer(const Nvfp4Layer& layer, const LayerSlice& slice, std::span<uint8_t> out,
@@ -128,10 +149,9 @@ void pack_layer(const Nvfp4Layer& layer, const LayerSlice& slice, std::span<uint
   check_slice(layer, slice);
   check_out(layer.name, out.size(), nvfp4::packed_bytes(slice.rows, slice.depth));
   const LayerToPack one{&layer, slice};
-  pack_layers({&one, 1}, threads,
-              [&](int64_t, int64_t, const PackPiece& piece, std::span<uint8_t> packed) {
-                std::memcpy(out.data() + piece.begin, packed.data(), packed.size());
-              });
+  pack_layers({&one, 1}, threads, PieceTarget([&](int64_t, const PackPiece& piece) {
+                return out.subspan(piece.begin, piece.bytes);
+              }));
 }
 
 void pack_stack(const Checkpoint& checkpoint, const LayerStack& stack, std::span<uint8_t> out,
@@ -147,10 +167,9 @@ void pack_stack(const Checkpoint& checkpoint, const LayerStack& stack, std::span
     begins.push_back(begin);
     begin += nvfp4::packed_bytes(layer.n, layer.k);
   }
-  pack_layers(parts, threads,
-              [&](int64_t part, int64_t, const PackPiece& piece, std::span<uint8_t> packed) {
-                std::memcpy(out.data() + begins[part] + piece.begin, packed.data(), packed.size());
-              });
+  pack_layers(parts, threads, PieceTarget([&](int64_t part, const PackPiece& piece) {
+                return out.subspan(begins[part] + piece.begin, piece.bytes);
+              }));
 }
 
 }  // namespace nvfp4

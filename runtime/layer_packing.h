@@ -48,6 +48,9 @@ class PackPieces {
 using PieceSink =
     std::function<void(int64_t layer, int64_t index, const PackPiece&, std::span<uint8_t> packed)>;
 
+/// Where a piece of layer `layer` is to be packed, piece.bytes long. From several threads.
+using PieceTarget = std::function<std::span<uint8_t>(int64_t layer, const PackPiece&)>;
+
 struct LayerToPack {
   const Nvfp4Layer* layer = nullptr;
   LayerSlice slice;
@@ -55,7 +58,11 @@ struct LayerToPack {
 
 /// Packs on `threads` threads. Throws CheckpointError for a slice beyond its layer or a NaN scale
 /// (the first in order), SafetensorsError when a file cannot be read, and what `sink` throws.
+/// `packed` is the thread's own until `sink` returns.
 void pack_layers(std::span<const LayerToPack> layers, int threads, const PieceSink& sink);
+
+/// The same to where `target` says.
+void pack_layers(std::span<const LayerToPack> layers, int threads, const PieceTarget& target);
 
 /// One slice, in memory; `out` holds packed_bytes(slice.rows, slice.depth).
 void pack_layer(const Nvfp4Layer& layer, const LayerSlice& slice, std::span<uint8_t> out,

@@ -39,10 +39,10 @@ bool hidden(uint32_t code) {
 
 }  // namespace
 
-std::string printable(std::string_view name) {
+std::string printable(std::string_view name, size_t shown_bytes) {
   std::string text;
   size_t at = 0;
-  while (at < name.size() && text.size() < kShownNameBytes) {
+  while (at < name.size() && text.size() < shown_bytes) {
     const Character c = decode(name.substr(at));
     if (c.bytes == 0 || c.code < 0x20 || c.code == 0x7f) {
       text += fmt::format("\\x{:02x}", static_cast<uint8_t>(name[at]));

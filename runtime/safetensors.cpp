@@ -37,7 +37,7 @@ void check_range(const TensorEntry& tensor, int64_t offset, size_t bytes) {
 }  // namespace
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
-    : path_(printable(path.string())),
+    : path_(printable_path(path.string())),
       // O_NONBLOCK: a pipe without a writer must be refused, not waited for.
       file_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   if (!file_) throw SafetensorsError(fmt::format("{}: {}", path_, std::strerror(errno)));
@@ -139,8 +139,8 @@ SafetensorsWriter::~SafetensorsWriter() {
 }
 
 void SafetensorsWriter::fail(std::string_view doing) const {
-  throw SafetensorsError(
-      fmt::format("cannot {} {}: {}", doing, printable(temporary_.string()), std::strerror(errno)));
+  throw SafetensorsError(fmt::format("cannot {} {}: {}", doing, printable_path(temporary_.string()),
+                                     std::strerror(errno)));
 }
 
 void SafetensorsWriter::write(const TensorEntry& tensor, int64_t offset,
@@ -160,7 +160,8 @@ void SafetensorsWriter::publish(const Metadata& metadata) {
   const std::string header = layout_safetensors_header(tensors_, metadata);
   if (header.size() != header_bytes_) {
     throw SafetensorsError(fmt::format("{}: a header of {} bytes where {} are reserved",
-                                       printable(path_.string()), header.size(), header_bytes_));
+                                       printable_path(path_.string()), header.size(),
+                                       header_bytes_));
   }
   const TensorEntry whole{.name = "header", .bytes = static_cast<int64_t>(header.size())};
   write(whole, 0, {reinterpret_cast<const uint8_t*>(header.data()), header.size()});

@@ -76,6 +76,23 @@ TEST_SUITE("inspect") {
     }
   }
 
+  TEST_CASE("what the config leaves out is marked, and so is what it should have left out") {
+    TemporaryFolder folder;
+    small_model(Convention::modelopt).write(folder / "model.safetensors");
+    write_text(folder / "hf_quant_config.json",
+               R"({"quantization":{"quant_algo":"NVFP4","exclude_modules":["lm_head",)"
+               R"("model.layers.2.mlp.down*"]}})");
+    const Json document = json_of(folder);
+    CHECK(row(document, "lm_head.weight")["remark"] == "left out by the config");
+    CHECK(row(document, "model.embed_tokens.weight")["remark"] == "");
+    CHECK(row(document, "model.layers.*.mlp.down_proj")["remark"] ==
+          "though the config leaves it out");
+    CHECK(row(document, "model.layers.*.mlp.down_proj")["count"] == 1);
+    CHECK(document["problems"].empty());
+    write_text(folder / "hf_quant_config.json", R"({"quantization":{"quant_algo":"FP8"}})");
+    CHECK(json_of(folder)["problems"][0] == "quant_algo is 'FP8', not 'NVFP4'");
+  }
+
   TEST_CASE("the memory plan adds up, and is held against the card's memory") {
     TemporaryFolder folder;
     small_model(Convention::modelopt).write(folder / "model.safetensors");

@@ -38,6 +38,7 @@ struct OtherWeights {
   std::string type;
   int64_t count = 0;
   int64_t bytes = 0;
+  std::string remark;
 };
 
 /// A model as far as it could be read, from its weights or from its config alone.
@@ -67,6 +68,14 @@ std::string without_numbers(std::string_view name) {
 
 std::string row_name(const CommandLine& line, std::string_view name) {
   return line.layers ? std::string(name) : without_numbers(name);
+}
+
+// Whether the config means the layer `name` to be as it is.
+std::string remark_of(const Checkpoint& checkpoint, std::string_view name, bool quantized) {
+  const std::optional<QuantizationConfig>& config = checkpoint.quantization();
+  const bool left_out = config && config->ignores(name);
+  if (!left_out) return "";
+  return quantized ? "though the config leaves it out" : "left out by the config";
 }
 
 // o_proj and down_proj read what other ranks computed: their K is split, all others' N.
@@ -101,7 +110,7 @@ PlannedGemm planned(const Checkpoint& checkpoint, const LayerStack& stack, int64
 
 void add(std::vector<PlannedGemm>& gemms, std::map<std::string, size_t>& rows, std::string name,
          const PlannedGemm& gemm) {
-  const std::string key = fmt::format("{}|{}|{}", name, gemm.n, gemm.k);
+  const std::string key = fmt::format("{}|{}|{}|{}", name, gemm.n, gemm.k, gemm.remark);
   const auto [at, added] = rows.emplace(key, gemms.size());
   if (added) {
     gemms.push_back(gemm);
@@ -136,17 +145,25 @@ Inspected inspect_weights(const CommandLine& line, const Checkpoint& checkpoint)
   for (std::string& problem : find_nan_scales(checkpoint, threads_of(line))) {
     result.problems.push_back(std::move(problem));
   }
+  if (checkpoint.layers().empty() && result.problems.empty()) {
+    result.problems.push_back("no NVFP4 layers");
+  }
   std::map<std::string, size_t> rows;
   for (const LayerStack& stack : checkpoint.stacks()) {
-    add(result.gemms, rows, row_name(line, stack.name),
-        planned(checkpoint, stack, line.ranks, result.problems));
+    PlannedGemm gemm = planned(checkpoint, stack, line.ranks, result.problems);
+    gemm.remark = remark_of(checkpoint, checkpoint.layers()[stack.parts[0]].name, true);
+    add(result.gemms, rows, row_name(line, stack.name), gemm);
   }
   std::map<std::string, size_t> other_rows;
   for (const TensorPlace& place : checkpoint.others()) {
     const std::string type = type_text(*place.tensor);
-    const std::string name = row_name(line, place.tensor->name);
-    const auto [at, added] = other_rows.emplace(name + "|" + type, result.others.size());
-    if (added) result.others.push_back({.name = name, .type = type});
+    const std::string& full = place.tensor->name;
+    const std::string remark =
+        remark_of(checkpoint, std::string_view(full).substr(0, full.rfind('.')), false);
+    const std::string name = row_name(line, full);
+    const std::string key = fmt::format("{}|{}|{}", name, type, remark);
+    const auto [at, added] = other_rows.emplace(key, result.others.size());
+    if (added) result.others.push_back({.name = name, .type = type, .remark = remark});
     result.others[at->second].count += 1;
     result.others[at->second].bytes += place.tensor->bytes;
   }
@@ -167,7 +184,7 @@ Inspected inspect_weights(const CommandLine& line, const Checkpoint& checkpoint)
 Inspected inspect_config(const CommandLine& line, const fs::path& path) {
   Inspected result;
   const ModelConfig config =
-      parse_model_config(read_file(path.string(), kConfigBytes), printable(path.string()));
+      parse_model_config(read_file(path.string(), kConfigBytes), printable_path(path.string()));
   for (const ModelGemm& gemm : model_gemms(config, line.ranks, Fused::yes)) {
     const int64_t stored = gemm.n * gemm.k / 2 + gemm.n * gemm.k / kBlockSize;
     result.gemms.push_back({.name = gemm.kind,
@@ -191,7 +208,8 @@ Table table_of(const Inspected& model) {
                           {"k", "K"},
                           {"count", "count"},
                           {"checkpoint_bytes", "stored MB", 1, 1e-6},
-                          {"packed_bytes", "packed MB", 1, 1e-6}}};
+                          {"packed_bytes", "packed MB", 1, 1e-6},
+                          {"remark", "remark"}}};
   for (const PlannedGemm& gemm : model.gemms) {
     table.rows.push_back({{"layer", printable(gemm.name)},
                           {"weights", "NVFP4"},
@@ -199,7 +217,8 @@ Table table_of(const Inspected& model) {
                           {"k", gemm.k},
                           {"count", gemm.count},
                           {"checkpoint_bytes", gemm.checkpoint_bytes},
-                          {"packed_bytes", gemm.packed_bytes}});
+                          {"packed_bytes", gemm.packed_bytes},
+                          {"remark", gemm.remark}});
   }
   for (const OtherWeights& other : model.others) {
     table.rows.push_back({{"layer", printable(other.name)},
@@ -208,7 +227,8 @@ Table table_of(const Inspected& model) {
                           {"k", nullptr},
                           {"count", other.count},
                           {"checkpoint_bytes", other.bytes},
-                          {"packed_bytes", nullptr}});
+                          {"packed_bytes", nullptr},
+                          {"remark", other.remark}});
   }
   table.facts["problems"] = model.problems;
   return table;
@@ -265,7 +285,7 @@ bool is_packed(const std::string& path, const Checkpoint& checkpoint) {
 void pack_to(const CommandLine& line, const Terminal& terminal, const Checkpoint& checkpoint) {
   const std::string& path = *line.pack;
   if (!line.force && is_packed(path, checkpoint)) {
-    return warn(terminal, fmt::format("{} holds these weights already", printable(path)));
+    return warn(terminal, fmt::format("{} holds these weights already", printable_path(path)));
   }
   const auto begin = std::chrono::steady_clock::now();
   write_packed_file(checkpoint, path,
@@ -274,8 +294,9 @@ void pack_to(const CommandLine& line, const Terminal& terminal, const Checkpoint
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   int64_t bytes = 0;
   for (const Nvfp4Layer& layer : checkpoint.layers()) bytes += layer.bytes();
-  warn(terminal, fmt::format("packed {} into {} in {:.1f} s ({:.2f} GB/s)", bytes_text(bytes),
-                             printable(path), seconds, static_cast<double>(bytes) / 1e9 / seconds));
+  warn(terminal,
+       fmt::format("packed {} into {} in {:.1f} s ({:.2f} GB/s)", bytes_text(bytes),
+                   printable_path(path), seconds, static_cast<double>(bytes) / 1e9 / seconds));
 }
 
 bool has_weights(const fs::path& path) {
@@ -294,12 +315,13 @@ Answered run_inspect(const CommandLine& line, const Terminal& terminal) {
   const fs::path path = line.checkpoint;
   std::error_code error;
   if (!fs::exists(path, error)) {
-    throw CheckpointError(fmt::format("{}: no such file or folder", printable(line.checkpoint)));
+    throw CheckpointError(
+        fmt::format("{}: no such file or folder", printable_path(line.checkpoint)));
   }
   std::optional<Checkpoint> checkpoint;
   if (has_weights(path)) checkpoint.emplace(path);
   if (!checkpoint && line.pack) {
-    throw CheckpointError(fmt::format("{}: no weights to pack", printable(line.checkpoint)));
+    throw CheckpointError(fmt::format("{}: no weights to pack", printable_path(line.checkpoint)));
   }
   Inspected model =
       checkpoint ? inspect_weights(line, *checkpoint) : inspect_config(line, path / "config.json");

@@ -19,6 +19,7 @@ struct PlannedGemm {
   int64_t count = 0;
   int64_t checkpoint_bytes = 0;  ///< of all of them, as stored
   int64_t packed_bytes = 0;      ///< of all of them
+  std::string remark;            ///< what a reader should know of it, or empty
 };
 
 /// Bytes on one card.
