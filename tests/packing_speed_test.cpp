@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A checkpoint of 2 GB, or of NVFP4_TEST_CHECKPOINT_GB, packed from a warm page cache on two
-// threads: how fast, and how much memory beside the output. The rate of an idle machine is in the
-// changelog; what is asserted leaves room for a busy one.
+// threads: how fast, and how much memory beside the output. Others may be using the cores, so what
+// is asserted counts processor time.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <string>
 #include <vector>
 
@@ -28,7 +29,7 @@ constexpr int64_t kExtraBytes = int64_t{256} << 20;
 constexpr double kLeastRate = 0;
 constexpr double kDefaultGigabytes = 0.2;
 #else
-constexpr double kLeastRate = 0.5e9;
+constexpr double kLeastRate = 0.75e9;  // bytes a second of one core: 1.5 GB/s on two
 constexpr double kDefaultGigabytes = 2;
 #endif
 
@@ -73,6 +74,12 @@ double seconds_of(const auto& call) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+double cpu_seconds() {
+  timespec time;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
 int64_t peak_bytes() {
   rusage usage;
   getrusage(RUSAGE_SELF, &usage);
@@ -102,20 +109,25 @@ TEST_SUITE("packing_speed") {
                    kThreads);
       }
     };
-    double best = 0;
-    for (int run = 0; run < 3; ++run) best = std::max(best, bytes / seconds_of(pack_all));
+    double best = 0, best_cpu = 0;
+    for (int run = 0; run < 3; ++run) {
+      const double cpu = cpu_seconds();
+      best = std::max(best, bytes / seconds_of(pack_all));
+      best_cpu = std::max(best_cpu, bytes / (cpu_seconds() - cpu));
+    }
     const double file_seconds = seconds_of(
         [&] { write_packed_file(checkpoint, folder / "packed", {.threads = kThreads}); });
     const int64_t extra = peak_bytes() - before;
     const double open_seconds = seconds_of([&] { PackedFile{folder / "packed"}; });
     const std::string report = fmt::format(
-        "{:.1f} GB on {} threads: into memory {:.2f} GB/s, into a file {:.2f} GB/s, {} KiB beside "
+        "{:.1f} GB on {} threads: into memory {:.2f} GB/s ({:.2f} a core), into a file {:.2f} "
+        "GB/s, {} KiB beside "
         "the output; opened again in {:.1f} ms",
-        bytes / 1e9, kThreads, best / 1e9, bytes / 1e9 / file_seconds, extra / 1024,
+        bytes / 1e9, kThreads, best / 1e9, best_cpu / 1e9, bytes / 1e9 / file_seconds, extra / 1024,
         open_seconds * 1e3);
     MESSAGE(report);
     CHECK(extra <= kExtraBytes);
-    CHECK(best >= kLeastRate);
+    CHECK(best_cpu >= kLeastRate);
     CHECK(open_seconds < 1);
   }
 }
