@@ -4,7 +4,6 @@
 // is asserted counts processor time.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -16,6 +15,7 @@
 #include "runtime/layer_packing.h"
 #include "runtime/packed_file.h"
 #include "tests/checkpoint_fixture.h"
+#include "tests/peak_memory.h"
 #include "tests/temporary_folder.h"
 
 using namespace nvfp4;
@@ -80,12 +80,6 @@ double cpu_seconds() {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-int64_t peak_bytes() {
-  rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return int64_t{usage.ru_maxrss} * 1024;
-}
-
 }  // namespace
 
 TEST_SUITE("packing_speed") {
@@ -102,7 +96,7 @@ TEST_SUITE("packing_speed") {
     }
     // The output: the largest stack's, again and again, as a loader fills a pinned buffer.
     Bytes out(largest, 1);
-    const int64_t before = peak_bytes();
+    const PeakMemory memory;
     const auto pack_all = [&] {
       for (const LayerStack& stack : checkpoint.stacks()) {
         pack_stack(checkpoint, stack, std::span(out).first(checkpoint.packed_bytes(stack)),
@@ -117,7 +111,7 @@ TEST_SUITE("packing_speed") {
     }
     const double file_seconds = seconds_of(
         [&] { write_packed_file(checkpoint, folder / "packed", {.threads = kThreads}); });
-    const int64_t extra = peak_bytes() - before;
+    const int64_t extra = memory.extra();
     const double open_seconds = seconds_of([&] { PackedFile{folder / "packed"}; });
     const std::string report = fmt::format(
         "{:.1f} GB on {} threads: into memory {:.2f} GB/s ({:.2f} a core), into a file {:.2f} "

@@ -5,7 +5,6 @@
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/peak_memory.h"
 #include "tests/temporary_folder.h"
 
 using namespace nvfp4;
@@ -65,12 +65,6 @@ std::string tensor_a(const std::string& dtype, const std::string& shape,
                      offsets);
 }
 
-int64_t peak_bytes() {
-  rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return int64_t{usage.ru_maxrss} * 1024;
-}
-
 constexpr bool kSanitized =
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     true;
@@ -80,11 +74,11 @@ constexpr bool kSanitized =
 
 // The refusal of a large hostile file, within the limits that no file may exceed.
 std::string quick_refusal(const std::string& file) {
-  const int64_t before = peak_bytes();
+  const PeakMemory memory;
   const auto begin = std::chrono::steady_clock::now();
   const std::string message = parse_refusal(file);
   if (kSanitized) return message;
-  CHECK(peak_bytes() - before <= int64_t{64} << 20);
+  CHECK(memory.extra() <= int64_t{64} << 20);
   CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(1));
   return message;
 }
@@ -239,6 +233,14 @@ TEST_SUITE("safetensors") {
     }
     million += "}";
     CHECK(quick_refusal(file_of(million, 1'000'000)) == "f: header holds more than 131072 tensors");
+
+    // The most that is kept: as many tensors and as much text as may be, and then a fault.
+    std::string most = "{";
+    most.reserve(60'000'000);
+    for (int i = 0; i < 131'072; ++i) {
+      most += (i == 0 ? "" : ",") + entry(fmt::format("{:0>240}", i), i, i + 1);
+    }
+    CHECK(quick_refusal(file_of(most + "}", 131'071)).ends_with("of 131071 bytes of data"));
 
     const std::string name(99'000'000, 'n');
     CHECK(quick_refusal(file_of("{\"" + name + "\":1}")) ==
