@@ -33,8 +33,7 @@ class HeaderBytes {
     if (c == '\0') {
       throw SafetensorsError(fmt::format("{}: header byte {} is NUL", file_, at_ - begin_));
     }
-    const bool ends = in_string_ ? c == '"' && !escaped_
-                                 : std::string_view("\"{}[]:,").find(c) != std::string_view::npos;
+    const bool ends = in_string_ ? c == '"' && !escaped_ : is_structural(c);
     if (c == '"' && !escaped_) in_string_ = !in_string_;
     escaped_ = in_string_ && c == '\\' && !escaped_;
     token_bytes_ = ends ? 0 : token_bytes_ + 1;
@@ -47,6 +46,10 @@ class HeaderBytes {
   }
 
  private:
+  static bool is_structural(char c) {
+    return c == '"' || c == '{' || c == '}' || c == '[' || c == ']' || c == ':' || c == ',';
+  }
+
   void fill() {
     filled_ = static_cast<size_t>(std::min<int64_t>(piece_.size(), end_ - at_));
     source_(at_, std::span(piece_.data(), filled_));

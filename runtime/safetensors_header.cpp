@@ -62,14 +62,12 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
   bool null() override { return unexpected("null"); }
   bool boolean(bool) override { return unexpected("a truth value"); }
   bool binary(binary_t&) override { return unexpected("binary data"); }
-  bool number_integer(number_integer_t value) override {
-    return number(value, fmt::format("{}", value));
-  }
+  bool number_integer(number_integer_t value) override { return number(value); }
   bool number_unsigned(number_unsigned_t value) override {
-    const bool fits = value <= static_cast<uint64_t>(INT64_MAX);
-    return number(fits ? static_cast<int64_t>(value) : -1, fmt::format("{}", value));
+    if (value > static_cast<uint64_t>(INT64_MAX)) return no_size(fmt::format("{}", value));
+    return number(static_cast<int64_t>(value));
   }
-  bool number_float(number_float_t, const string_t& text) override { return number(-1, text); }
+  bool number_float(number_float_t, const string_t& text) override { return no_size(text); }
 
   bool string(string_t& text) override {
     if (place_ == Place::metadata) {
@@ -183,13 +181,17 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
     seen_ |= bit;
   }
 
-  // Sizes and offsets; -1 stands for what is none.
-  bool number(int64_t value, std::string_view text) {
+  // Of a number that is neither a size nor an offset.
+  bool no_size(std::string_view text) const {
     if (place_ != Place::array) return unexpected("a number");
+    fail("{} in '{}'", printable(text), field_ == Field::shape ? "shape" : "data_offsets");
+  }
+
+  bool number(int64_t value) {
+    if (place_ != Place::array) return unexpected("a number");
+    if (value < 0) return no_size(fmt::format("{}", value));
     TensorEntry& tensor = header_.tensors.back();
-    const bool is_shape = field_ == Field::shape;
-    if (value < 0) fail("{} in '{}'", printable(text), is_shape ? "shape" : "data_offsets");
-    if (is_shape) {
+    if (field_ == Field::shape) {
       if (std::ssize(tensor.shape) == kMaxDimensions) {
         fail("more than {} dimensions", kMaxDimensions);
       }

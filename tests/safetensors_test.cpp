@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -75,11 +75,11 @@ constexpr bool kSanitized =
 // The refusal of a large hostile file, within the limits that no file may exceed.
 std::string quick_refusal(const std::string& file) {
   const PeakMemory memory;
-  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t begin = std::clock();
   const std::string message = parse_refusal(file);
   if (kSanitized) return message;
   CHECK(memory.extra() <= int64_t{64} << 20);
-  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(1));
+  CHECK(std::clock() - begin < CLOCKS_PER_SEC);  // of processor time: others may use the cores
   return message;
 }
 
