@@ -23,7 +23,6 @@
 namespace nvfp4 {
 namespace {
 
-constexpr std::string_view kLayoutKey = "nvfp4.layout";
 constexpr std::string_view kSourceKey = "nvfp4.source";
 constexpr std::string_view kStackKey = "stack:";
 constexpr size_t kSampledBytes = 1024;
@@ -109,7 +108,7 @@ TensorEntry tensor_of(const PackedStack& stack) {
 }
 
 Metadata metadata_of(const std::vector<PackedStack>& stacks, const std::string& source) {
-  Metadata metadata = {{std::string(kLayoutKey), std::to_string(kLayoutVersion)},
+  Metadata metadata = {{kPackedLayoutKey, std::to_string(kLayoutVersion)},
                        {std::string(kSourceKey), source}};
   for (const PackedStack& stack : stacks) {
     metadata.emplace_back(std::string(kStackKey) + stack.name, stack_text(stack));
@@ -141,7 +140,7 @@ PackedFile::PackedFile(const std::filesystem::path& path) : file_(path) {
   const auto fail = [&](const std::string& what) {
     throw PackedFileError(fmt::format("{}: {}", file_.path(), what));
   };
-  const std::string* const layout = file_.metadata(kLayoutKey);
+  const std::string* const layout = file_.metadata(kPackedLayoutKey);
   const std::string* const source = file_.metadata(kSourceKey);
   if (layout == nullptr || source == nullptr) fail("no file of packed NVFP4 weights");
   if (*layout != std::to_string(kLayoutVersion)) {

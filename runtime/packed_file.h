@@ -31,6 +31,8 @@ class PackedFileError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+constexpr char kPackedLayoutKey[] = "nvfp4.layout";
+
 /// The weights of one GEMM.
 struct PackedStack {
   struct Part {

@@ -175,6 +175,22 @@ TEST_SUITE("inspect") {
     CHECK(inspect(folder, "--pack " + path).err ==
           "nvfp4-tune: " + path + " holds these weights already\n");
     CHECK(contains(inspect(folder, "--force --pack " + path).err, "packed "));
+    const Json packed = Json::parse(run_cli("inspect " + path + " --format json").out);
+    CHECK(packed["convention"] == "packed");
+    CHECK(packed["rows"].size() == 4);
+    CHECK(row(packed, "model.layers.*.self_attn.qkv_proj")["packed_bytes"] ==
+          2 * packed_bytes(256, 64));
+    {
+      std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+      file.seekp(-1, std::ios::end);
+      file.put('\x7f');
+    }
+    const CliResult damaged = run_cli("inspect " + path);
+    CHECK(damaged.code == 1);
+    CHECK(damaged.err ==
+          "nvfp4-tune: model.layers.10.self_attn.qkv_proj: its bytes are not those that were "
+          "written\n");
+    CHECK(run_cli("inspect " + path + " --tp 2").code == 2);
     TensorFile().modelopt("a", 16, 64, 1).write(folder / "model.safetensors");
     CHECK(contains(inspect(folder, "--pack " + path).err, "packed "));
     CHECK(PackedFile(path).stacks().size() == 1);

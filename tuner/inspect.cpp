@@ -1,206 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers whose names differ in numbers only are one row. Headers and block scales are read, codes
-// only to pack them.
+// The command: what was read as a table, the memory plan under it, and the packed file beside it.
 #include "tuner/inspect.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <thread>
-#include <tuple>
 
-#include "generator/problem.h"
 #include "runtime/checkpoint.h"
-#include "runtime/model_config.h"
 #include "runtime/packed_file.h"
 #include "runtime/quoted_name.h"
+#include "tuner/inspected_model.h"
 #include "tuner/memory_plan.h"
 #include "tuner/session.h"
 #include "tuner/table.h"
-#include "tuner/whole_file.h"
 
 namespace nvfp4 {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
-
-constexpr size_t kConfigBytes = size_t{16} << 20;
-
-/// What is not NVFP4: one name and type.
-struct OtherWeights {
-  std::string name;
-  std::string type;
-  int64_t count = 0;
-  int64_t bytes = 0;
-  std::string remark;
-};
-
-/// A model as far as it could be read, from its weights or from its config alone.
-struct Inspected {
-  std::vector<PlannedGemm> gemms;
-  std::vector<OtherWeights> others;
-  std::vector<std::string> problems;
-  int64_t hidden = 0;
-  Json facts = Json::object();
-};
-
-/// "model.layers.12.mlp" as "model.layers.*.mlp".
-std::string without_numbers(std::string_view name) {
-  std::string text;
-  size_t begin = 0;
-  while (begin <= name.size()) {
-    const size_t end = std::min(name.find('.', begin), name.size());
-    const std::string_view part = name.substr(begin, end - begin);
-    const bool number = !part.empty() && std::all_of(part.begin(), part.end(),
-                                                     [](char c) { return c >= '0' && c <= '9'; });
-    text += number ? "*" : part;
-    if (end < name.size()) text += '.';
-    begin = end + 1;
-  }
-  return text;
-}
-
-std::string row_name(const CommandLine& line, std::string_view name) {
-  return line.layers ? std::string(name) : without_numbers(name);
-}
-
-// Whether the config means the layer `name` to be as it is.
-std::string remark_of(const Checkpoint& checkpoint, std::string_view name, bool quantized) {
-  const std::optional<QuantizationConfig>& config = checkpoint.quantization();
-  const bool left_out = config && config->ignores(name);
-  if (!left_out) return "";
-  return quantized ? "though the config leaves it out" : "left out by the config";
-}
-
-// o_proj and down_proj read what other ranks computed: their K is split, all others' N.
-bool splits_k(std::string_view name) {
-  return name.ends_with("o_proj") || name.ends_with("down_proj") || name.ends_with(".w2");
-}
-
-/// The share of a stack that one of `ranks` ranks holds; notes a problem when it has none.
-PlannedGemm planned(const Checkpoint& checkpoint, const LayerStack& stack, int64_t ranks,
-                    std::vector<std::string>& problems) {
-  PlannedGemm gemm{.k = stack.k, .count = 1};
-  const bool along_k = splits_k(stack.name);
-  if (along_k) gemm.k /= ranks;
-  bool divides = !along_k || (stack.k % ranks == 0 && gemm.k % kBlockSize == 0);
-  for (int part : stack.parts) {
-    const Nvfp4Layer& layer = checkpoint.layers()[part];
-    const int64_t rows = along_k ? layer.n : layer.n / ranks;
-    divides = divides && (along_k || layer.n % ranks == 0);
-    gemm.n += (rows + kTileRows - 1) / kTileRows * kTileRows;
-    gemm.checkpoint_bytes += layer.bytes() / ranks;
-  }
-  if (!divides) {
-    problems.push_back(
-        fmt::format("{} does not divide among {} ranks", printable(stack.name), ranks));
-  }
-  if (stack.parts.size() == 1 && !along_k) {  // nothing follows: its rows are the GEMM's
-    gemm.n = checkpoint.layers()[stack.parts[0]].n / ranks;
-  }
-  gemm.packed_bytes = divides ? packed_bytes(gemm.n, gemm.k) : 0;
-  return gemm;
-}
-
-void add(std::vector<PlannedGemm>& gemms, std::map<std::string, size_t>& rows, std::string name,
-         const PlannedGemm& gemm) {
-  const std::string key = fmt::format("{}|{}|{}|{}", name, gemm.n, gemm.k, gemm.remark);
-  const auto [at, added] = rows.emplace(key, gemms.size());
-  if (added) {
-    gemms.push_back(gemm);
-    gemms.back().name = std::move(name);
-    return;
-  }
-  PlannedGemm& row = gemms[at->second];
-  row.count += gemm.count;
-  row.checkpoint_bytes += gemm.checkpoint_bytes;
-  row.packed_bytes += gemm.packed_bytes;
-}
 
 int threads_of(const CommandLine& line) {
   return line.jobs > 0 ? line.jobs
                        : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-std::optional<ModelConfig> config_of(const std::string& text, std::string_view file,
-                                     std::string* why) {
-  if (text.empty()) return std::nullopt;
-  try {
-    return parse_model_config(text, file);
-  } catch (const ModelConfigError& error) {
-    if (why != nullptr) *why = error.what();
-    return std::nullopt;
-  }
-}
-
-Inspected inspect_weights(const CommandLine& line, const Checkpoint& checkpoint) {
-  Inspected result;
-  result.problems.assign(checkpoint.problems().begin(), checkpoint.problems().end());
-  for (std::string& problem : find_nan_scales(checkpoint, threads_of(line))) {
-    result.problems.push_back(std::move(problem));
-  }
-  if (checkpoint.layers().empty() && result.problems.empty()) {
-    result.problems.push_back("no NVFP4 layers");
-  }
-  std::map<std::string, size_t> rows;
-  for (const LayerStack& stack : checkpoint.stacks()) {
-    PlannedGemm gemm = planned(checkpoint, stack, line.ranks, result.problems);
-    gemm.remark = remark_of(checkpoint, checkpoint.layers()[stack.parts[0]].name, true);
-    add(result.gemms, rows, row_name(line, stack.name), gemm);
-  }
-  std::map<std::string, size_t> other_rows;
-  for (const TensorPlace& place : checkpoint.others()) {
-    const std::string type = type_text(*place.tensor);
-    const std::string& full = place.tensor->name;
-    const std::string remark =
-        remark_of(checkpoint, std::string_view(full).substr(0, full.rfind('.')), false);
-    const std::string name = row_name(line, full);
-    const std::string key = fmt::format("{}|{}|{}", name, type, remark);
-    const auto [at, added] = other_rows.emplace(key, result.others.size());
-    if (added) result.others.push_back({.name = name, .type = type, .remark = remark});
-    result.others[at->second].count += 1;
-    result.others[at->second].bytes += place.tensor->bytes;
-  }
-  int64_t bytes = 0;
-  for (const auto& file : checkpoint.files()) bytes += file->file_bytes();
-  result.facts["files"] = checkpoint.files().size();
-  result.facts["bytes"] = bytes;
-  result.facts["convention"] =
-      checkpoint.layers().empty() ? "none" : name(checkpoint.layers()[0].convention);
-  result.facts["nvfp4_layers"] = checkpoint.layers().size();
-  if (const auto config = config_of(checkpoint.config_text(), "config.json", nullptr)) {
-    result.hidden = config->hidden_size;
-  }
-  return result;
-}
-
-// Every GEMM of the config as if it were NVFP4.
-Inspected inspect_config(const CommandLine& line, const fs::path& path) {
-  Inspected result;
-  const ModelConfig config =
-      parse_model_config(read_file(path.string(), kConfigBytes), printable_path(path.string()));
-  for (const ModelGemm& gemm : model_gemms(config, line.ranks, Fused::yes)) {
-    const int64_t stored = gemm.n * gemm.k / 2 + gemm.n * gemm.k / kBlockSize;
-    result.gemms.push_back({.name = gemm.kind,
-                            .n = gemm.n,
-                            .k = gemm.k,
-                            .count = gemm.count,
-                            .checkpoint_bytes = stored * gemm.count,
-                            .packed_bytes = packed_bytes(gemm.n, gemm.k) * gemm.count});
-  }
-  result.hidden = config.hidden_size;
-  result.facts["files"] = 0;
-  result.facts["convention"] = "config.json only: as if all were NVFP4";
-  return result;
-}
-
-Table table_of(const Inspected& model) {
+Table table_of(const InspectedModel& model) {
   Table table{.facts = model.facts,
               .columns = {{"layer", "layer"},
                           {"weights", "weights"},
@@ -234,7 +62,7 @@ Table table_of(const Inspected& model) {
   return table;
 }
 
-void add_memory(const CommandLine& line, const Terminal& terminal, const Inspected& model,
+void add_memory(const CommandLine& line, const Terminal& terminal, const InspectedModel& model,
                 Table& table) {
   const Gpu gpu = open_gpu(line, terminal);
   const Device& device = gpu.facts();
@@ -309,6 +137,15 @@ bool has_weights(const fs::path& path) {
   return false;
 }
 
+// True for what --pack has written; what cannot be opened is left to those who say why.
+bool is_packed_file(const fs::path& path) {
+  try {
+    return fs::is_regular_file(path) && SafetensorsFile(path).metadata(kPackedLayoutKey) != nullptr;
+  } catch (const std::runtime_error&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 Answered run_inspect(const CommandLine& line, const Terminal& terminal) {
@@ -318,24 +155,31 @@ Answered run_inspect(const CommandLine& line, const Terminal& terminal) {
     throw CheckpointError(
         fmt::format("{}: no such file or folder", printable_path(line.checkpoint)));
   }
+  const InspectOptions options{
+      .layers = line.layers, .ranks = line.ranks, .threads = threads_of(line)};
   std::optional<Checkpoint> checkpoint;
-  if (has_weights(path)) checkpoint.emplace(path);
+  InspectedModel model;
+  if (is_packed_file(path)) {
+    if (line.ranks > 1) throw UsageError("--tp does not apply to a packed file");
+    PackedFile packed(path);
+    model = inspect_packed(packed, options);
+  } else if (has_weights(path)) {
+    model = inspect_checkpoint(checkpoint.emplace(path), options);
+  } else {
+    model = inspect_config(path / "config.json", options);
+  }
   if (!checkpoint && line.pack) {
     throw CheckpointError(fmt::format("{}: no weights to pack", printable_path(line.checkpoint)));
   }
-  Inspected model =
-      checkpoint ? inspect_weights(line, *checkpoint) : inspect_config(line, path / "config.json");
   Table table = table_of(model);
   if (line.memory) add_memory(line, terminal, model, table);
   for (const std::string& problem : model.problems) warn(terminal, problem);
   Answered answered{.code = model.problems.empty() ? ExitCode::ok : ExitCode::failed,
                     .text = render(table, line.format)};
-  if (checkpoint && line.pack) {
-    if (!model.problems.empty()) {
-      warn(terminal, fmt::format("not packed: {} problems", model.problems.size()));
-    } else {
-      pack_to(line, terminal, *checkpoint);
-    }
+  if (line.pack && !model.problems.empty()) {
+    warn(terminal, fmt::format("not packed: {} problems", model.problems.size()));
+  } else if (line.pack) {
+    pack_to(line, terminal, *checkpoint);
   }
   return answered;
 }
