@@ -163,15 +163,16 @@ PackedFile::PackedFile(const std::filesystem::path& path) : file_(path) {
   }
 }
 
-std::vector<std::string> PackedFile::damaged(int threads) {
+std::vector<std::string> PackedFile::damaged(int threads) const {
   std::vector<std::string> names;
   for (const PackedStack& stack : stacks_) {
-    const std::span<const uint8_t> bytes = weights(stack);
     const PackPieces pieces = pieces_of(stack);
     std::vector<uint64_t> hashes(pieces.count());
     parallel_for(pieces.count(), threads, [&](int64_t i) {
       const PackPiece piece = pieces[i];
-      hashes[i] = XXH3_64bits(bytes.data() + piece.begin, piece.bytes);
+      std::vector<uint8_t> bytes(piece.bytes);
+      file_.read(*stack.tensor, piece.begin, bytes);
+      hashes[i] = XXH3_64bits(bytes.data(), bytes.size());
     });
     if (checksum_of(hashes) != stack.checksum) names.push_back(stack.name);
   }

@@ -60,8 +60,9 @@ class PackedFile {
   /// The packed weights of a stack, mapped from the file (see SafetensorsFile::bytes).
   std::span<const uint8_t> weights(const PackedStack& stack) { return file_.bytes(*stack.tensor); }
 
-  /// Names of the stacks whose bytes are not those that were written. Reads the whole file.
-  std::vector<std::string> damaged(int threads);
+  /// Names of the stacks whose bytes are not those that were written. Reads the whole file, and
+  /// maps nothing.
+  std::vector<std::string> damaged(int threads) const;
 
  private:
   SafetensorsFile file_;

@@ -161,8 +161,7 @@ Answered run_inspect(const CommandLine& line, const Terminal& terminal) {
   InspectedModel model;
   if (is_packed_file(path)) {
     if (line.ranks > 1) throw UsageError("--tp does not apply to a packed file");
-    PackedFile packed(path);
-    model = inspect_packed(packed, options);
+    model = inspect_packed(PackedFile(path), options);
   } else if (has_weights(path)) {
     model = inspect_checkpoint(checkpoint.emplace(path), options);
   } else {

@@ -92,14 +92,12 @@ void add(std::vector<PlannedGemm>& gemms, std::map<std::string, size_t>& rows, s
   row.packed_bytes += gemm.packed_bytes;
 }
 
-std::optional<ModelConfig> config_of(const std::string& text, std::string_view file,
-                                     std::string* why) {
-  if (text.empty()) return std::nullopt;
+// 0 when the config is none that this program knows: the plan is then without the residual stream.
+int64_t hidden_size_of(const std::string& config_text) {
   try {
-    return parse_model_config(text, file);
-  } catch (const ModelConfigError& error) {
-    if (why != nullptr) *why = error.what();
-    return std::nullopt;
+    return config_text.empty() ? 0 : parse_model_config(config_text, "config.json").hidden_size;
+  } catch (const ModelConfigError&) {
+    return 0;
   }
 }
 
@@ -140,9 +138,7 @@ InspectedModel inspect_checkpoint(const Checkpoint& checkpoint, const InspectOpt
   result.facts["convention"] =
       checkpoint.layers().empty() ? "none" : name(checkpoint.layers()[0].convention);
   result.facts["nvfp4_layers"] = checkpoint.layers().size();
-  if (const auto config = config_of(checkpoint.config_text(), "config.json", nullptr)) {
-    result.hidden = config->hidden_size;
-  }
+  result.hidden = hidden_size_of(checkpoint.config_text());
   return result;
 }
 
@@ -165,7 +161,7 @@ InspectedModel inspect_config(const std::filesystem::path& path, const InspectOp
   return result;
 }
 
-InspectedModel inspect_packed(PackedFile& file, const InspectOptions& options) {
+InspectedModel inspect_packed(const PackedFile& file, const InspectOptions& options) {
   InspectedModel result;
   std::map<std::string, size_t> rows;
   for (const PackedStack& stack : file.stacks()) {

@@ -42,7 +42,7 @@ struct InspectOptions {
 InspectedModel inspect_checkpoint(const Checkpoint& checkpoint, const InspectOptions& options);
 
 /// Reads the whole file, to compare its checksums.
-InspectedModel inspect_packed(PackedFile& file, const InspectOptions& options);
+InspectedModel inspect_packed(const PackedFile& file, const InspectOptions& options);
 
 /// Every GEMM of a config.json as if it were NVFP4.
 InspectedModel inspect_config(const std::filesystem::path& path, const InspectOptions& options);
