@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tensors are read with pread: a copy from the page cache costs a third of packing the same bytes,
-// and a mapping would hand every file system's trouble to the process as SIGBUS.
+// Tensors are read with pread: a copy from the page cache costs a quarter of packing the same
+// bytes, and a mapping would hand every file system's trouble to the process as SIGBUS.
 #include "runtime/safetensors.h"
 
 #include <fcntl.h>

@@ -36,8 +36,12 @@ Table table_of(const InspectedModel& model) {
                           {"k", "K"},
                           {"count", "count"},
                           {"checkpoint_bytes", "stored MB", 1, 1e-6},
-                          {"packed_bytes", "packed MB", 1, 1e-6},
-                          {"remark", "remark"}}};
+                          {"packed_bytes", "packed MB", 1, 1e-6}}};
+  const auto remarked = [](const auto& row) { return !row.remark.empty(); };
+  if (std::any_of(model.gemms.begin(), model.gemms.end(), remarked) ||
+      std::any_of(model.others.begin(), model.others.end(), remarked)) {
+    table.columns.push_back({"remark", "remark"});
+  }
   for (const PlannedGemm& gemm : model.gemms) {
     table.rows.push_back({{"layer", printable(gemm.name)},
                           {"weights", "NVFP4"},
