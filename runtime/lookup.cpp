@@ -112,6 +112,17 @@ std::optional<Selection> Snapshot::find(const Problem& problem, int64_t m,
   return selection_of(best->entry, match, best->rank % 2 == 0);
 }
 
+std::vector<int64_t> Snapshot::edges(const Problem& problem) const {
+  std::vector<int64_t> edges;
+  for (const Ranked& row : entries_) {
+    const Winner& winner = row.entry.winner;
+    if (winner.problem != problem) continue;
+    edges.insert(edges.end(), {winner.interval.lo - 1, winner.interval.hi, winner.m_tuned,
+                               (winner.m_tuned - 1) / kNearFactor});
+  }
+  return edges;
+}
+
 Selection lookup(const Snapshot& snapshot, const Problem& problem, int64_t m, Policy policy) {
   if (const auto found = snapshot.find(problem, m, policy)) return *found;
   // Between the policies the order of kernels changes less than between a measurement and a model.

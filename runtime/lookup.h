@@ -62,6 +62,9 @@ class Snapshot {
   /// The best row for (problem, m, policy), empty when none fits. No allocation, no lock.
   std::optional<Selection> find(const Problem& problem, int64_t m, Policy policy) const noexcept;
 
+  /// The M after which another row may answer for `problem`, under any policy; in no order.
+  std::vector<int64_t> edges(const Problem& problem) const;
+
   const Device& device() const { return device_; }
   size_t size() const { return entries_.size(); }
 

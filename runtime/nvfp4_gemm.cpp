@@ -3,9 +3,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <stdexcept>
+#include <thread>
 
+#include "generator/candidate_space.h"
 #include "generator/emit.h"
+#include "runtime/parallel.h"
 #include "tuning_db/tuning_db.h"
 
 namespace nvfp4 {
@@ -13,8 +17,8 @@ namespace {
 
 Snapshot open_snapshot(const Gpu& gpu, const RuntimeOptions& options) {
   Warnings warnings;
-  std::string path = options.database;
-  if (path.empty()) {
+  std::string path = options.database.value_or("");
+  if (!options.database) {
     const DatabasePath found = default_database_path();
     path = found.path;
     if (path.empty()) warnings.push_back(found.reason);
@@ -26,49 +30,110 @@ Snapshot open_snapshot(const Gpu& gpu, const RuntimeOptions& options) {
   return snapshot;
 }
 
-void require(bool condition, std::string_view message) {
-  if (!condition) throw std::invalid_argument(std::string(message));
+CacheOptions cache_options(const RuntimeOptions& options) {
+  if (!options.cache) return cache_options_from_environment(options.warn);
+  return {.directory = *options.cache, .warn = options.warn};
+}
+
+Problem problem_of(const GemmRequest& request, const Gpu& gpu) {
+  if (const auto error = shape_error(request.n, request.k)) throw std::invalid_argument(*error);
+  return {.n = request.n, .k = request.k, .act = request.act, .arch = gpu.facts().arch};
+}
+
+void require(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+// Ends of the ranges that are asked for one by one: where rows of the database begin and end to
+// answer, and powers of two for the cost model.
+std::vector<int64_t> range_ends(const Snapshot& snapshot, const Problem& problem, int64_t m_lo,
+                                int64_t m_hi) {
+  std::vector<int64_t> ends = snapshot.edges(problem);
+  for (int64_t m = 8; m < m_hi; m *= 2) ends.push_back(m);
+  ends.push_back(m_hi);
+  std::erase_if(ends, [&](int64_t m) { return m < m_lo || m > m_hi; });
+  std::sort(ends.begin(), ends.end());
+  ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
+  return ends;
+}
+
+// The schedule without a workspace, where the counters of that many tiles have no room.
+KernelConfig within_counters(KernelConfig config, const Problem& problem, int64_t m,
+                             const Device& device) {
+  if (launch_plan(config, problem, m, device).counter_bytes <= kCounterBytes) return config;
+  config.schedule = Schedule::data_parallel;
+  config.split_k = 1;
+  return config;
+}
+
+int64_t workspace_need(const KernelConfig& config, const Problem& problem, int64_t m,
+                       const Device& device) {
+  const LaunchPlan plan = launch_plan(config, problem, m, device);
+  return plan.workspace_bytes == 0 ? 0 : kCounterBytes + plan.workspace_bytes - plan.counter_bytes;
 }
 
 }  // namespace
 
-Gemm::Gemm(Gpu gpu, Problem problem, Policy policy, Selection selection,
-           const Compilation& compilation)
-    : gpu_(std::move(gpu)),
-      problem_(problem),
-      policy_(policy),
-      selection_(selection),
-      resources_(compilation.resources),
-      kernel_(std::make_shared<Kernel>(gpu_, gpu_.emulated() ? compilation.ptx : compilation.cubin,
-                                       smem_bytes(selection.config))) {}
-
-int64_t Gemm::workspace_bytes(int64_t m) const {
-  return launch_plan(selection_.config, problem_, m, gpu_.facts()).workspace_bytes;
+void init_workspace(const Gpu& gpu, CUdeviceptr workspace, int64_t bytes, CUstream stream) {
+  if (bytes == 0) return;
+  gpu.check(gpu.driver().memset_d8_async(
+                workspace, 0, static_cast<size_t>(std::min(bytes, kCounterBytes)), stream),
+            "cuMemsetD8Async");
 }
 
-void Gemm::init_workspace(CUdeviceptr workspace, int64_t m, CUstream stream) const {
-  workspace_init(gpu_, workspace, launch_plan(selection_.config, problem_, m, gpu_.facts()),
-                 stream);
+Gemm::Gemm(Gpu gpu, const GemmRequest& request, std::shared_ptr<const Snapshot> snapshot,
+           std::vector<Range> ranges)
+    : gpu_(std::move(gpu)),
+      problem_(problem_of(request, gpu_)),
+      policy_(request.policy),
+      snapshot_(std::move(snapshot)),
+      ranges_(std::move(ranges)) {
+  // Within a range partial sums grow with M, or stay.
+  for (const Range& range : ranges_) {
+    workspace_bytes_ =
+        std::max(workspace_bytes_,
+                 workspace_need(range.selection.config, problem_, range.m_hi, gpu_.facts()));
+  }
 }
 
 void Gemm::launch(const GemmArguments& a, CUstream stream) const {
   if (a.m == 0) return;
-  if (const auto error = tokens_error(a.m)) throw std::invalid_argument(*error);
+  if (a.m < 0 || a.m > max_m()) {
+    throw std::invalid_argument(
+        fmt::format("M = {} is outside what was prepared, 0 to {}", a.m, max_m()));
+  }
   const int64_t lda = a.lda ? a.lda : problem_.k;
   const int64_t ldo = a.ldo ? a.ldo : problem_.n;
-  const LaunchPlan plan = launch_plan(selection_.config, problem_, a.m, gpu_.facts());
   require(a.weights != 0 && a.weights % 16 == 0, "weights are null or not 16-byte aligned");
   require(a.activations != 0 && a.activations % 16 == 0,
           "activations are null or not 16-byte aligned");
-  require(a.out != 0 && a.global_scales != 0, "out or global_scales is null");
-  require(a.workspace != 0 || plan.workspace_bytes == 0,
-          "workspace is null and the config needs one");
-  if (lda < problem_.k || lda % 8 != 0) {
+  require(a.out != 0, "out is null");
+  require(a.out % (a.out_type == OutputType::fp32 ? 4 : 2) == 0,
+          "out is not aligned to its elements");
+  require(a.global_scales != 0 && a.global_scales % 4 == 0,
+          "global_scales is null or not 4-byte aligned");
+  require(a.bias % 2 == 0, "bias is not aligned to its elements");
+  if (lda < problem_.k || lda % 8 != 0 || lda > kMaxStride) {
     throw std::invalid_argument(
-        fmt::format("lda = {} is below K = {} or no multiple of 8", lda, problem_.k));
+        fmt::format("lda = {} is below K = {}, no multiple of 8 or above {}", lda, problem_.k,
+                    kMaxStride));
   }
-  if (ldo < problem_.n)
-    throw std::invalid_argument(fmt::format("ldo = {} is below N = {}", ldo, problem_.n));
+  if (ldo < problem_.n || ldo > kMaxStride) {
+    throw std::invalid_argument(
+        fmt::format("ldo = {} is below N = {} or above {}", ldo, problem_.n, kMaxStride));
+  }
+  const auto range = std::find_if(ranges_.begin(), ranges_.end(),
+                                  [&](const Range& r) { return a.m <= r.m_hi; });
+  const KernelConfig& config = range->selection.config;
+  const LaunchPlan plan = launch_plan(config, problem_, a.m, gpu_.facts());
+  if (plan.workspace_bytes > 0) {
+    require(a.workspace != 0 && a.workspace % 256 == 0,
+            "workspace is null or not 256-byte aligned, and the kernel needs one");
+    if (a.workspace_bytes < workspace_bytes_) {
+      throw std::invalid_argument(fmt::format("the workspace has {} bytes, {} are needed",
+                                              a.workspace_bytes, workspace_bytes_));
+    }
+  }
   const auto pointer = [](CUdeviceptr address) { return reinterpret_cast<void*>(address); };
   const GemmParams params{.weights = pointer(a.weights),
                           .activations = pointer(a.activations),
@@ -81,44 +146,89 @@ void Gemm::launch(const GemmArguments& a, CUstream stream) const {
                           .m = static_cast<int>(a.m),
                           .tiles_m = plan.tiles_m,
                           .out_type = a.out_type,
-                          .partials_offset = static_cast<unsigned>(plan.counter_bytes)};
-  const bool pdl = policy_ == Policy::graph_pdl && selection_.config.pdl;
-  kernel_->launch(params, plan, pdl ? Pdl::on : Pdl::off, stream);
+                          .partials_offset = static_cast<unsigned>(kCounterBytes)};
+  const bool pdl = policy_ == Policy::graph_pdl && config.pdl;
+  range->kernel->launch(params, plan, pdl ? Pdl::on : Pdl::off, stream);
 }
 
-Runtime::Runtime(const RuntimeOptions& options)
-    : gpu_(open_device(options.device).gpu),
-      policy_(options.policy),
-      snapshot_(open_snapshot(gpu_, options)),
+Runtime::Runtime(Gpu gpu, const RuntimeOptions& options)
+    : gpu_(std::move(gpu)),
+      snapshot_(std::make_shared<const Snapshot>(open_snapshot(gpu_, options))),
       compiler_(Compiler::open(gpu_.emulated() ? 0 : gpu_.driver().version())),
-      cache_(std::make_unique<CubinCache>(cache_options_from_environment(options.warn))) {}
+      cache_(std::make_unique<CubinCache>(cache_options(options))) {}
 
-Problem Runtime::problem(int64_t n, int64_t k, Activation act, int64_t m) const {
-  if (const auto error = shape_error(n, k)) throw std::invalid_argument(*error);
+Selection Runtime::lookup(const GemmRequest& request, int64_t m) const {
+  const Problem problem = problem_of(request, gpu_);
   if (const auto error = tokens_error(m)) throw std::invalid_argument(*error);
-  return {.n = n, .k = k, .act = act, .arch = gpu_.facts().arch};
+  return nvfp4::lookup(*snapshot_, problem, m, request.policy);
 }
 
-Selection Runtime::lookup(int64_t n, int64_t k, Activation act, int64_t m) const {
-  return nvfp4::lookup(snapshot_, problem(n, k, act, m), m, policy_);
-}
-
-Gemm Runtime::prepare(int64_t n, int64_t k, Activation act, int64_t m) const {
-  const Problem p = problem(n, k, act, m);
-  const Selection selection = nvfp4::lookup(snapshot_, p, m, policy_);
-  const std::string source = emit_source(selection.config, p);
-  const Compilation compilation = cache_->get_or_compile(compiler_, source, p.arch);
+Compilation Runtime::compile(const std::string& source) const {
+  Compilation compilation = cache_->get_or_compile(compiler_, source, gpu_.facts().arch);
   if (!compilation.ok) {
     throw CompilerError(fmt::format("the kernel does not compile: {}", compilation.log));
   }
+  return compilation;
+}
+
+std::shared_ptr<const Kernel> Runtime::load(const Problem& problem, const KernelConfig& config,
+                                            KernelResources& resources) const {
+  const std::string source = emit_source(config, problem);
+  const auto attempt = [&] {
+    const ContextScope scope(gpu_);
+    const Compilation compilation = compile(source);
+    resources = compilation.resources;
+    return std::make_shared<const Kernel>(
+        gpu_, gpu_.emulated() ? compilation.ptx : compilation.cubin, smem_bytes(config));
+  };
   try {
-    return Gemm(gpu_, p, policy_, selection, compilation);
+    return attempt();
   } catch (const CudaError& error) {
     if (error.is_sticky()) throw;
   }
   // The driver refuses what the cache kept: an invalid entry must never be a failure.
-  cache_->set_aside(cache_key(compiler_, source, p.arch));
-  return Gemm(gpu_, p, policy_, selection, cache_->get_or_compile(compiler_, source, p.arch));
+  cache_->set_aside(cache_key(compiler_, source, problem.arch));
+  return attempt();
+}
+
+Gemm Runtime::prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi) const {
+  const Problem problem = problem_of(request, gpu_);
+  if (const auto error = tokens_error(m_lo)) throw std::invalid_argument(*error);
+  if (const auto error = tokens_error(m_hi)) throw std::invalid_argument(*error);
+  if (m_lo > m_hi) {
+    throw std::invalid_argument(fmt::format("the range of M ends at {}, before {}", m_hi, m_lo));
+  }
+  std::vector<Gemm::Range> ranges;
+  for (const int64_t end : range_ends(*snapshot_, problem, m_lo, m_hi)) {
+    Selection selection = nvfp4::lookup(*snapshot_, problem, end, request.policy);
+    selection.config = within_counters(selection.config, problem, end, gpu_.facts());
+    if (!ranges.empty() && ranges.back().selection.config == selection.config) {
+      ranges.back().m_hi = end;
+    } else {
+      ranges.push_back({.m_hi = end, .selection = selection});
+    }
+  }
+  // A config may serve two ranges with another between them.
+  std::vector<Gemm::Range*> distinct;
+  const auto twin = [&](const Gemm::Range& range) {
+    return std::find_if(distinct.begin(), distinct.end(), [&](const Gemm::Range* other) {
+      return other->selection.config == range.selection.config;
+    });
+  };
+  for (Gemm::Range& range : ranges) {
+    if (twin(range) == distinct.end()) distinct.push_back(&range);
+  }
+  parallel_for(static_cast<int64_t>(distinct.size()), std::thread::hardware_concurrency(),
+               [&](int64_t i) {
+                 Gemm::Range& range = *distinct[i];
+                 range.kernel = load(problem, range.selection.config, range.resources);
+               });
+  for (Gemm::Range& range : ranges) {
+    const Gemm::Range& loaded = **twin(range);
+    range.kernel = loaded.kernel;
+    range.resources = loaded.resources;
+  }
+  return Gemm(gpu_, request, snapshot_, std::move(ranges));
 }
 
 }  // namespace nvfp4

@@ -17,10 +17,24 @@ class PackError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Packs `codes` [n, k/2] (even k in the low nibble) and `scales` [n, k/16] (E4M3) into `out`,
-/// which holds packed_bytes(n, k). A negative scale moves its sign into the codes, a zero scale
-/// zeroes them. `threads` >= 1; `name` is the tensor's, for messages. Throws PackError on a bad
-/// shape, a size mismatch or a NaN scale (0x7f, 0xff); `out` is unspecified then.
+/// A matrix of a checkpoint, or some of its rows and columns: `codes` [n, k/2] (even k in the low
+/// nibble) and `scales` [n, k/16] (E4M3), with the bytes from one row to the next.
+struct CheckpointMatrix {
+  const uint8_t* codes = nullptr;
+  const uint8_t* scales = nullptr;
+  int64_t n = 0;
+  int64_t k = 0;
+  int64_t codes_stride = 0;   ///< at least k / 2
+  int64_t scales_stride = 0;  ///< at least k / 16
+  std::string_view name;      ///< for messages
+};
+
+/// Packs a matrix into `out`, which holds packed_bytes(n, k). A negative scale moves its sign into
+/// the codes, a zero scale zeroes them. `threads` >= 1. Throws PackError on a bad shape, a size
+/// mismatch or a NaN scale (0x7f, 0xff); `out` is unspecified then.
+void pack(const CheckpointMatrix& matrix, std::span<uint8_t> out, int threads);
+
+/// The same of rows without gaps.
 void pack(std::span<const uint8_t> codes, std::span<const uint8_t> scales, int64_t n, int64_t k,
           std::span<uint8_t> out, int threads, std::string_view name);
 

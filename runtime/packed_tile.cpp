@@ -6,6 +6,7 @@
 #include "runtime/packed_tile.h"
 
 #include <array>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -88,10 +89,7 @@ Bytes odd_bytes(Bytes a, Bytes b) {
 
 constexpr std::array<uint8_t, 256> kUnpackedScales = [] {
   std::array<uint8_t, 256> codes{};
-  codes.fill(kNoScale);
-  for (int code = 0; code < 0x7f; ++code) {
-    codes[packed_scale(static_cast<uint8_t>(code))] = static_cast<uint8_t>(code);
-  }
+  for (int byte = 0; byte < 256; ++byte) codes[byte] = static_cast<uint8_t>(unpacked_scale(byte));
   return codes;
 }();
 

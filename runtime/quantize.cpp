@@ -41,7 +41,7 @@ uint8_t quantize_block(std::span<const float> weights, float global_scale, uint8
 
 }  // namespace
 
-QuantizedMatrix quantize(std::span<const float> weights, int64_t n, int64_t k) {
+QuantizedMatrix quantize(std::span<const float> weights, int64_t n, int64_t k, GlobalScale rule) {
   if (const std::optional<std::string> error = shape_error(n, k)) throw QuantizeError(*error);
   if (static_cast<int64_t>(weights.size()) != n * k) {
     throw QuantizeError(fmt::format("{} weights for a matrix of {} x {}", weights.size(), n, k));
@@ -54,7 +54,12 @@ QuantizedMatrix quantize(std::span<const float> weights, int64_t n, int64_t k) {
   QuantizedMatrix matrix{.n = n, .k = k, .codes = {}, .scales = {}, .global_scale = 1};
   matrix.codes.resize(n * k / 2);
   matrix.scales.resize(n * k / kBlockSize);
-  const float global_scale = largest_magnitude(weights) / (kE4m3Max * kE2m1Max);
+  float global_scale = largest_magnitude(weights) / (kE4m3Max * kE2m1Max);
+  if (rule == GlobalScale::power_of_two && std::isnormal(global_scale)) {
+    int exponent = 0;
+    const float fraction = std::frexp(global_scale, &exponent);  // of [0.5, 1)
+    global_scale = std::ldexp(1.0f, fraction == 0.5f ? exponent - 1 : exponent);
+  }
   // An all-zero matrix, or one of magnitudes near FP32's least, keeps the neutral scale 1.
   if (std::isnormal(global_scale)) matrix.global_scale = global_scale;
   for (size_t block = 0; block < matrix.scales.size(); ++block) {

@@ -25,10 +25,15 @@ struct QuantizedMatrix {
   float global_scale = 1;
 };
 
+/// Which global scale a matrix gets: the one that maps the largest magnitude to 448 * 6, or the
+/// least power of two above it, with which every weight is exact in bf16.
+enum class GlobalScale { exact, power_of_two };
+
 /// Quantises [n, k] row-major weights: the global scale maps the largest magnitude to 448 * 6, each
 /// block of 16 gets amax / 6 in E4M3, codes round to nearest even. An all-zero block has scale 0.
 /// Throws QuantizeError on a bad shape, a size mismatch or a weight that is not finite.
-QuantizedMatrix quantize(std::span<const float> weights, int64_t n, int64_t k);
+QuantizedMatrix quantize(std::span<const float> weights, int64_t n, int64_t k,
+                         GlobalScale rule = GlobalScale::exact);
 
 /// The k weights of one row without the global scale: E2M1 * E4M3, exact in float. `codes` and
 /// `scales` are the row's k/2 and k/16 bytes. A NaN scale makes its block NaN.

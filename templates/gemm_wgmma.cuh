@@ -75,12 +75,18 @@ struct GemmWgmma {
 
   __device__ void run() {
     if constexpr (kConfig.pdl) launch_dependents();
+    Scheduler work = scheduler();
+    const Segment first = next(work);
+    const bool elected = warp == warps(kConfig) && elect_one();
+    if (elected) start(first);
+    warp_sync();
+    begin();
     if (warp >= warps(kConfig)) {
       lower_registers<kProducerRegisters>();
-      produce();
+      produce(work, first, elected);
     } else {
       raise_registers<consumer_registers(kConfig)>();
-      consume();
+      consume(work, first);
     }
   }
 
@@ -140,18 +146,14 @@ struct GemmWgmma {
   // consumers waiting 5000 cycles; those of one stage, and then stage by stage, 16.4 instead of 17.7 us at
   // 15360 x 3840, M = 64 (H100). Prefetching the weights behind them into L2 cost a microsecond more.
 
-  __device__ void produce() {
-    const bool elected = warp == warps(kConfig) && elect_one();
-    Scheduler work = scheduler();
-    Segment segment = next(work);
-    if (elected) {
-      prefetch_tensor_map(&map);
-      ring.init();
-      if (kConfig.cluster_k > 1) exchange().expect();
-      if (segment.begin < segment.end) fill_weights(0, strip(segment.tile), segment.begin);
-    }
-    warp_sync();
-    begin();
+  __device__ void start(const Segment& first) const {
+    prefetch_tensor_map(&map);
+    ring.init();
+    if (kConfig.cluster_k > 1) exchange().expect();
+    if (first.begin < first.end) fill_weights(0, strip(first.tile), first.begin);
+  }
+
+  __device__ void produce(Scheduler work, Segment segment, bool elected) {
     wait_for_predecessor();
     typename Ring::Position at;
     bool filled = true;  // the first stage's weights are on their way already
@@ -208,13 +210,11 @@ struct GemmWgmma {
 
   // --- The consumer warps.
 
-  __device__ void consume() {
-    begin();
+  __device__ void consume(Scheduler work, Segment segment) {
     wait_for_predecessor();
     typename Ring::Position at;
     u32 parity = 0;  // of the sums' mbarrier
-    for (Scheduler work = scheduler(); work.has_work();) {
-      const Segment segment = next(work);
+    while (true) {
       Sums sums;
       const Weights rows = strip(segment.tile);
       // The factors are fetched here: a load from L2 behind the main loop costs 0.6 us.
@@ -230,6 +230,8 @@ struct GemmWgmma {
       }
       if (complete) store(rows, first_token(segment.tile), sums, factors);
       end_tile(work);
+      if (!work.has_work()) break;
+      segment = next(work);
       parity ^= 1;
     }
   }

@@ -52,6 +52,27 @@ constexpr int scale_byte_position(int row, int step) {
   return (row % 8) * 8 + (step / 2) * 4 + (row / 8) * 2 + step % 2;
 }
 
+/// E4M3 as the layout's E5M3 byte, its sign left out: the exponent moves by 15, subnormals become
+/// normal. No E4M3 number has byte 0xff, which stands for NaN here.
+constexpr unsigned packed_scale(unsigned e4m3) {
+  const unsigned magnitude = e4m3 & 0x7fu;
+  if (magnitude == 0x7fu) return 0xffu;
+  if (magnitude >= 8) return magnitude + (15u << 3);
+  if (magnitude == 0) return 0;
+  const unsigned exponent = magnitude >= 4 ? 2 : magnitude >= 2 ? 1 : 0;  // of magnitude * 2^-9
+  return (exponent + 13u) << 3 | (magnitude << (3 - exponent) & 7u);
+}
+
+/// The positive E4M3 number of an E5M3 byte, or 0xff for a byte that stands for none.
+constexpr unsigned unpacked_scale(unsigned e5m3) {
+  const unsigned exponent = e5m3 >> 3, mantissa = e5m3 & 7u;
+  if (e5m3 == 0) return 0;
+  if (exponent >= 16) return e5m3 - (15u << 3) < 0x7fu ? e5m3 - (15u << 3) : 0xffu;
+  if (exponent < 13) return 0xffu;
+  const unsigned shift = 16 - exponent;  // of the bits of 1.mmm * 2^(e - 22) in units of 2^-9
+  return (8u + mantissa) >> shift << shift == 8u + mantissa ? (8u + mantissa) >> shift : 0xffu;
+}
+
 constexpr long long packed_tiles(long long rows, long long k) {
   return ((rows + kTileRows - 1) / kTileRows) * ((k + kTileK - 1) / kTileK);
 }

@@ -357,6 +357,13 @@ TEST_CASE("conversions of integers truncate, extend and clamp") {
   check("cvt.s16.s8 %rs10, %rs11;", 'h', in,
         [](auto& o) { return static_cast<uint16_t>(static_cast<int8_t>(o.a16())); });
   check("cvt.u32.u8 %r10, %r11;", 'w', in, [](auto& o) { return o.a32() & 0xff; });
+  // A source may lie in a wider register: its low bits are converted.
+  check("cvt.s64.s32 %rd10, %rd11;", 'd', in,
+        [](auto& o) { return static_cast<uint64_t>(int64_t{static_cast<int32_t>(o.a)}); });
+  check("cvt.u64.u16 %rd10, %rd11;", 'd', in, [](auto& o) { return o.a & 0xffff; });
+  check("cvt.u32.u8 %r10, %rd11;", 'w', in, [](auto& o) { return o.a & 0xff; });
+  check("cvt.s32.s16 %r10, %r11;", 'w', in,
+        [](auto& o) { return low(static_cast<int16_t>(o.a32())); });
   check("cvt.sat.s16.s32 %rs10, %r11;", 'h', in,
         [](auto& o) { return static_cast<uint16_t>(std::max(-32768, std::min(32767, o.as()))); });
   check("cvt.rn.f32.s32 %f10, %r11; mov.b32 %r10, %f10;", 'w', in,

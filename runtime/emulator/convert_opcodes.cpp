@@ -44,26 +44,32 @@ To from_integral_float(double value) {
   return static_cast<To>(value);
 }
 
-// 8-bit results are sign- or zero-extended to the register.
+/// The operands of cvt.To.From: only here a source may lie in a wider register, whose low bits count.
+template <class To, class From>
+std::string cvt_operands() {
+  const char source = sizeof(From) == 8 ? 'd' : sizeof(From) == 4 ? 'W' : 'H';
+  return {operand_kind<To>(), '=', source};
+}
+
+// 8-bit results are sign- or zero-extended to the register, which may have 16 or 32 bits; a cell
+// holds 32 either way.
 template <class To, class From>
 void add_integer_pair(OpcodeTable& table) {
-  using Register =
-      std::conditional_t<sizeof(To) == 1,
-                         std::conditional_t<std::is_signed_v<To>, int16_t, uint16_t>, To>;
   const auto name = [](const char* opcode) {
     return fmt::format("{}.{}.{}", opcode, type_name<To>(), type_name<From>());
   };
+  const std::string operands = cvt_operands<To, From>();
   if constexpr (sizeof(To) == 1) {
-    // The register may have 16 or 32 bits; a cell holds 32 either way.
-    const std::string operands{'n', '=', operand_kind<From>()};
     table.add(name("cvt"),
               {operands, &execute_lanes<[](From a) -> uint32_t {
                  return static_cast<uint32_t>(static_cast<int32_t>(static_cast<To>(a)));
                }>,
                0});
   } else {
-    table.add<[](From a) -> Register { return static_cast<Register>(a); }>(name("cvt"));
-    table.add<[](From a) -> Register { return clamped<To>(a); }>(name("cvt.sat"));
+    table.add(name("cvt"),
+              {operands, &execute_lanes<[](From a) -> To { return static_cast<To>(a); }>, 0});
+    table.add(name("cvt.sat"),
+              {operands, &execute_lanes<[](From a) -> To { return clamped<To>(a); }>, 0});
   }
 }
 

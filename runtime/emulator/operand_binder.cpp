@@ -68,6 +68,7 @@ int kind_bits(char kind) {
     case 'q':
       return 1;
     case 'h':
+    case 'H':
       return 16;
     case 'd':
       return 64;
@@ -78,6 +79,7 @@ int kind_bits(char kind) {
 
 bool fits(char kind, int bits) {
   if (kind == 'n') return bits == 16 || bits == 32;
+  if (kind == 'H' || kind == 'W') return bits >= kind_bits(kind);
   return bits == kind_bits(kind);
 }
 
@@ -203,6 +205,18 @@ Slot OperandBinder::symbol(const Argument& argument, char kind, int line) {
   throw PtxError(line, fmt::format("{} '{}'", what, argument.name));
 }
 
+Slot OperandBinder::compute(std::string_view mnemonic, Slot source, int bits, int line) {
+  Instruction instruction;
+  instruction.execute = opcode_table().find(mnemonic)->execute;
+  instruction.operand[0] = new_register(bits);
+  instruction.operand[1] = source;
+  instruction.operands = 2;
+  instruction.destinations = 1;
+  instruction.line = line;
+  function_.code.push_back(instruction);
+  return instruction.operand[0];
+}
+
 Slot OperandBinder::bind(const Argument& argument, char kind, int line) {
   switch (argument.kind) {
     case Argument::Kind::reg: {
@@ -212,20 +226,13 @@ Slot OperandBinder::bind(const Argument& argument, char kind, int line) {
                                    register_bits(argument.reg), kind_bits(kind)));
       }
       const Slot slot = register_slot(argument.reg);
+      const bool narrowed = register_bits(argument.reg) == 64 && kind != 'd';
+      if (narrowed) return compute("cvt.u32.u64", slot, 32, line);
       if (!argument.negated) return slot;
       if (kind != 'p')
         throw PtxError(line,
                        fmt::format("'!' before '{}', which is not a predicate", argument.name));
-      Instruction negate;
-      const OpcodeEntry* entry = opcode_table().find("not.pred");
-      negate.execute = entry->execute;
-      negate.operand[0] = new_register(1);
-      negate.operand[1] = slot;
-      negate.operands = 2;
-      negate.destinations = 1;
-      negate.line = line;
-      function_.code.push_back(negate);
-      return negate.operand[0];
+      return compute("not.pred", slot, 1, line);
     }
     case Argument::Kind::integer:
     case Argument::Kind::single:

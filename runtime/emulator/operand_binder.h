@@ -19,7 +19,7 @@ class OperandBinder {
                 const std::map<std::string_view, int>& variables, Function& function);
 
   /// Slot of `argument` as an operand of `kind` (opcode_table.h); checks widths. Appends to `code`
-  /// where a value must be computed first (a negated predicate).
+  /// where a value must be computed first (a negated predicate, the low bits of a wider register).
   Slot bind(const Argument& argument, char kind, int line);
 
   /// Base slot of an address; its constant part goes to `offset`.
@@ -40,6 +40,8 @@ class OperandBinder {
   void place_variables(const SyntaxTree& tree, const std::map<std::string_view, int>& variables);
   Slot literal(const Argument& argument, char kind, int line);
   Slot symbol(const Argument& argument, char kind, int line);
+  /// Appends an instruction of one source; its result is `bits` wide.
+  Slot compute(std::string_view mnemonic, Slot source, int bits, int line);
   Slot preload(Special special, int variable, int bits);
 
   const Kernel& kernel_;
