@@ -134,7 +134,9 @@ void Checkpoint::read_configs(const fs::path& folder) {
 
 int64_t Checkpoint::stacked_rows(const LayerStack& stack) const {
   int64_t rows = 0;
-  for (int part : stack.parts) rows += (layers_[part].n + kTileRows - 1) / kTileRows * kTileRows;
+  for (int part : stack.parts) {
+    rows = (rows + kTileRows - 1) / kTileRows * kTileRows + layers_[part].n;
+  }
   return rows;
 }
 

@@ -78,7 +78,7 @@ class Checkpoint {
   /// The text of config.json, or empty.
   const std::string& config_text() const { return config_text_; }
 
-  /// Rows of a stack when each part is padded to whole tiles, as the packed form is.
+  /// N of a stack's GEMM: each part starts on a row tile, so there may be gaps between them.
   int64_t stacked_rows(const LayerStack& stack) const;
   int64_t packed_bytes(const LayerStack& stack) const;
   /// The kernels' table: the global scale of each 64 packed rows.

@@ -30,13 +30,6 @@ constexpr size_t kMaxParts = 16;
 
 int64_t row_tiles(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
 
-template <class Parts>
-int64_t padded_rows(const Parts& parts) {
-  int64_t rows = 0;
-  for (const PackedStack::Part& part : parts) rows += row_tiles(part.rows) * kTileRows;
-  return rows;
-}
-
 std::string stack_text(const PackedStack& stack) {
   std::string rows, scales;
   for (const PackedStack::Part& part : stack.parts) {
@@ -104,7 +97,7 @@ uint64_t checksum_of(const std::vector<uint64_t>& pieces) {
 
 TensorEntry tensor_of(const PackedStack& stack) {
   return {.name = stack.name,
-          .shape = {stack.stacked_rows() / kTileRows, (stack.k + kTileK - 1) / kTileK, kTileBytes}};
+          .shape = {row_tiles(stack.stacked_rows()), (stack.k + kTileK - 1) / kTileK, kTileBytes}};
 }
 
 Metadata metadata_of(const std::vector<PackedStack>& stacks, const std::string& source) {
@@ -126,7 +119,11 @@ void check_packable(const Checkpoint& checkpoint) {
 
 }  // namespace
 
-int64_t PackedStack::stacked_rows() const { return padded_rows(parts); }
+int64_t PackedStack::stacked_rows() const {
+  int64_t rows = 0;
+  for (const Part& part : parts) rows = row_tiles(rows) * kTileRows + part.rows;
+  return rows;
+}
 
 std::vector<float> PackedStack::tile_scales() const {
   std::vector<float> scales;

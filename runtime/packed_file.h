@@ -45,7 +45,7 @@ struct PackedStack {
   const TensorEntry* tensor = nullptr;
   uint64_t checksum = 0;
 
-  int64_t stacked_rows() const;            ///< each part padded to whole tiles
+  int64_t stacked_rows() const;            ///< N of the GEMM: each part starts on a row tile
   std::vector<float> tile_scales() const;  ///< the global scale of each 64 packed rows
 };
 

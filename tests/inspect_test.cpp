@@ -61,7 +61,7 @@ TEST_SUITE("inspect") {
     CHECK(qkv["packed_bytes"] == 2 * packed_bytes(256, 64));
     CHECK(qkv["checkpoint_bytes"] == 2 * (256 * 32 + 256 * 4));
     const Json gate_up = row(document, "model.layers.*.mlp.gate_up_proj");
-    CHECK(gate_up["n"] == 384);  // 176 rows padded to 192, twice
+    CHECK(gate_up["n"] == 368);  // 176 rows padded to 192, and 176
     const Json norm = row(document, "model.layers.*.input_layernorm.weight");
     CHECK(norm["weights"] == "BF16 [64]");
     CHECK(norm["count"] == 2);
@@ -107,7 +107,7 @@ TEST_SUITE("inspect") {
     }
     CHECK(memory["packed_weights"] == packed);
     CHECK(memory["other_weights"] == others);
-    CHECK(memory["activations"] == (384 + 64) * 32 * 2);
+    CHECK(memory["activations"] == (368 + 64) * 32 * 2);
     CHECK(memory["total"] == packed + others + memory["workspace"].get<int64_t>() +
                                  memory["activations"].get<int64_t>());
     CHECK(memory["device_memory"] == int64_t{24} << 30);
@@ -143,7 +143,9 @@ TEST_SUITE("inspect") {
     CHECK(two["problems"].size() == 2);  // 176 / 2 is no multiple of 16
     CHECK(two["problems"][0] == "model.layers.2.mlp.down_proj does not divide among 2 ranks");
     CHECK(row(two, "model.layers.*.self_attn.o_proj")["k"] == 64);
-    CHECK(row(two, "model.layers.*.self_attn.qkv_proj")["n"] == 192);  // 64 + 32 + 32, padded
+    CHECK(inspect(folder, "--tp 1000 --memory --device emulated:a10g").code == 1);
+    CHECK(row(two, "model.layers.*.self_attn.qkv_proj")["n"] ==
+          160);  // 64, and 32 padded to 64, and 32
   }
 
   TEST_CASE("problems end in exit code 1, one line each, and nothing is packed") {

@@ -63,15 +63,12 @@ PlannedGemm planned(const Checkpoint& checkpoint, const LayerStack& stack, int64
     const Nvfp4Layer& layer = checkpoint.layers()[part];
     const int64_t rows = along_k ? layer.n : layer.n / ranks;
     divides = divides && (along_k || layer.n % ranks == 0);
-    gemm.n += (rows + kTileRows - 1) / kTileRows * kTileRows;
+    gemm.n = (gemm.n + kTileRows - 1) / kTileRows * kTileRows + rows;  // starts on a row tile
     gemm.checkpoint_bytes += layer.bytes() / ranks;
   }
   if (!divides) {
     problems.push_back(
         fmt::format("{} does not divide among {} ranks", printable(stack.name), ranks));
-  }
-  if (stack.parts.size() == 1 && !along_k) {  // nothing follows: its rows are the GEMM's
-    gemm.n = checkpoint.layers()[stack.parts[0]].n / ranks;
   }
   gemm.packed_bytes = divides ? packed_bytes(gemm.n, gemm.k) : 0;
   return gemm;

@@ -19,6 +19,7 @@ MemoryPlan memory_plan(std::span<const PlannedGemm> gemms, int64_t other_weights
   MemoryPlan plan{.other_weights = other_weights};
   int64_t widest = 0;
   for (const PlannedGemm& gemm : gemms) {
+    if (shape_error(gemm.n, gemm.k)) continue;  // a share that no rank can have: already a problem
     plan.packed_weights += gemm.packed_bytes;
     widest = std::max(widest, gemm.n + gemm.k);
     const Problem problem{.n = gemm.n, .k = gemm.k, .act = act, .arch = device.arch};

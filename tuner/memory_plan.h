@@ -14,7 +14,7 @@ namespace nvfp4 {
 /// GEMMs of one name and shape, as one rank runs them.
 struct PlannedGemm {
   std::string name;  ///< with '*' for the number of the layer
-  int64_t n = 0;     ///< weight rows, each part of a stack padded to 64
+  int64_t n = 0;     ///< weight rows; each part of a stack starts at a multiple of 64
   int64_t k = 0;
   int64_t count = 0;
   int64_t checkpoint_bytes = 0;  ///< of all of them, as stored
