@@ -28,8 +28,9 @@ std::string_view family_template(Family family) {
   return family == Family::mma ? "gemm_mma.cuh" : "gemm_wgmma.cuh";
 }
 
-std::string instantiation(const KernelConfig& config, const Problem& problem) {
+std::string instantiation(const KernelConfig& config, const Problem& problem, Outputs outputs) {
   const bool wgmma = is_wgmma(config);
+  const bool parts = outputs == Outputs::parts;
   return fmt::format(
       "// {0}\n"
       "constexpr auto kConfig = {1};\n"
@@ -38,14 +39,16 @@ std::string instantiation(const KernelConfig& config, const Problem& problem) {
       "{4}"
       "extern \"C\" __global__ void __launch_bounds__(nvfp4::threads(kConfig), "
       "kConfig.ctas_per_sm)\n"
-      "{5}(const __grid_constant__ nvfp4::GemmParams params{6}) {{\n"
-      "  nvfp4::gemm_{7}<kConfig, {8}, {9}{10}>(params{11});\n"
+      "{5}(const __grid_constant__ nvfp4::GemmParams params{6}{7}) {{\n"
+      "  nvfp4::gemm_{8}<kConfig, {9}, {10}{11}>(params{12}, nvfp4::{13});\n"
       "}}\n",
       config_text(config), config_literal(config), smem_bytes(config), threads(config),
       wgmma ? emit_wgmma_tile(config) : "", kKernelName,
       wgmma ? ",\n           const __grid_constant__ nvfp4::TensorMap activations" : "",
+      parts ? ",\n           const __grid_constant__ nvfp4::OutputParts parts" : "",
       name(config.family), problem.n, problem.k, wgmma ? ", WgmmaTile" : "",
-      wgmma ? ", activations" : "");
+      wgmma ? ", activations" : "",
+      parts ? "SplitOutput{parts}" : fmt::format("OneOutput<{}>{{params}}", problem.n));
 }
 
 std::string_view text_of(std::string_view name) {
@@ -75,9 +78,9 @@ void inline_template(std::string_view name, llvm::StringSet<>& seen, std::string
 
 }  // namespace
 
-std::string emit_source(const KernelConfig& config, const Problem& problem) {
+std::string emit_source(const KernelConfig& config, const Problem& problem, Outputs outputs) {
   return fmt::format("#include \"{}\"\n\n", family_template(config.family)) +
-         instantiation(config, problem);
+         instantiation(config, problem, outputs);
 }
 
 std::string emit_standalone(const KernelConfig& config, const Problem& problem) {
@@ -88,7 +91,7 @@ std::string emit_standalone(const KernelConfig& config, const Problem& problem) 
       "//   NVRTC --std=c++20 --device-as-default-execution-space --gpu-architecture={0}\n",
       sm_name(problem.arch));
   inline_template(family_template(config.family), seen, out);
-  return out + "\n" + instantiation(config, problem);
+  return out + "\n" + instantiation(config, problem, Outputs::one);
 }
 
 }  // namespace nvfp4

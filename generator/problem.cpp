@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <stdexcept>
+
 #include "generator/config_text.h"
 
 namespace nvfp4 {
@@ -25,6 +27,22 @@ std::optional<std::string> tokens_error(int64_t m) {
 std::string key_text(const Problem& p) {
   return fmt::format("dense layout={} n={} k={} act={} arch={}", p.layout, p.n, p.k, name(p.act),
                      sm_name(p.arch));
+}
+
+int64_t padded_rows(int64_t n) { return (n + kTileRows - 1) / kTileRows * kTileRows; }
+
+int64_t stack_rows(std::span<const int64_t> part_rows, int64_t k) {
+  if (part_rows.empty() || part_rows.size() > kMaxParts) {
+    throw std::invalid_argument(
+        fmt::format("{} parts: a stack has 1 to {}", part_rows.size(), kMaxParts));
+  }
+  int64_t rows = 0;
+  for (const int64_t n : part_rows) {
+    if (const auto error = shape_error(n, k)) throw std::invalid_argument(*error);
+    rows = padded_rows(rows) + n;
+  }
+  if (const auto error = shape_error(rows, k)) throw std::invalid_argument(*error);
+  return rows;
 }
 
 int64_t packed_bytes(int64_t n, int64_t k) { return packed_tiles(n, k) * kTileBytes; }

@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "generator/device.h"
+#include "templates/gemm_params.h"
 #include "templates/kernel_config.h"
 #include "templates/packed_layout.h"
 
@@ -40,6 +42,13 @@ std::optional<std::string> tokens_error(int64_t m);
 
 /// "dense layout=1 n=4096 k=4096 act=bf16 arch=sm_90a": the canonical key text.
 std::string key_text(const Problem& problem);
+
+/// Rows that n rows of weights take: whole 64-row tiles.
+int64_t padded_rows(int64_t n);
+
+/// N of a stack of matrices of k columns, each of which starts on a tile: gaps included, but for one
+/// behind the last. Throws std::invalid_argument for no part, more than kMaxParts, or a bad shape.
+int64_t stack_rows(std::span<const int64_t> part_rows, int64_t k);
 
 /// Packed bytes of the weights: 0.5625 a weight after padding to 64 x 64.
 int64_t packed_bytes(int64_t n, int64_t k);

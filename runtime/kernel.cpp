@@ -42,9 +42,9 @@ int Kernel::resident_ctas(int threads) const {
   return ctas;
 }
 
-void Kernel::launch(const GemmParams& params, const LaunchPlan& plan, Pdl pdl,
-                    CUstream stream) const {
-  const CUresult result = try_launch(params, plan, pdl, stream);
+void Kernel::launch(const GemmParams& params, const LaunchPlan& plan, Pdl pdl, CUstream stream,
+                    const OutputParts* parts) const {
+  const CUresult result = try_launch(params, plan, pdl, stream, parts);
   if (result == CUDA_SUCCESS) return;
   throw CudaError(gpu_.driver(), result,
                   fmt::format("launch of {} CTAs x {} threads with {} bytes of shared memory",
@@ -73,7 +73,7 @@ CUresult encode_activations(const DriverTable& driver, const GemmParams& params,
 }  // namespace
 
 CUresult Kernel::try_launch(const GemmParams& params, const LaunchPlan& plan, Pdl pdl,
-                            CUstream stream) const noexcept {
+                            CUstream stream, const OutputParts* parts) const noexcept {
   if (plan.grid == 0) return CUDA_SUCCESS;
   std::array<CUlaunchAttribute, 2> attributes{};
   CUlaunchConfig config{};
@@ -95,14 +95,16 @@ CUresult Kernel::try_launch(const GemmParams& params, const LaunchPlan& plan, Pd
   config.hStream = stream;
   config.attrs = attributes.data();
 
+  std::array<void*, 3> arguments{const_cast<GemmParams*>(&params)};
+  size_t count = 1;
   CUtensorMap map{};
   if (plan.box_tokens > 0) {
     const CUresult encoded = encode_activations(gpu_.driver(), params, plan, map);
     if (encoded != CUDA_SUCCESS) return encoded;
+    arguments[count++] = &map;
   }
-  // A kernel of the mma family takes the first argument only.
-  void* arguments[] = {const_cast<GemmParams*>(&params), &map};
-  return gpu_.driver().launch_kernel_ex(&config, function_, arguments, nullptr);
+  if (parts != nullptr) arguments[count++] = const_cast<OutputParts*>(parts);
+  return gpu_.driver().launch_kernel_ex(&config, function_, arguments.data(), nullptr);
 }
 
 void workspace_init(const Gpu& gpu, CUdeviceptr workspace, const LaunchPlan& plan,

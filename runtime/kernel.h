@@ -29,12 +29,14 @@ class Kernel {
   /// CTAs of `threads` that fit on one SM at once.
   int resident_ctas(int threads) const;
 
-  /// Enqueues the kernel; a plan with an empty grid does nothing. Throws CudaError.
-  void launch(const GemmParams& params, const LaunchPlan& plan, Pdl pdl, CUstream stream) const;
+  /// Enqueues the kernel; a plan with an empty grid does nothing. `parts` for a kernel that was
+  /// emitted with outputs for them. Throws CudaError.
+  void launch(const GemmParams& params, const LaunchPlan& plan, Pdl pdl, CUstream stream,
+              const OutputParts* parts = nullptr) const;
 
   /// The same without an exception.
   CUresult try_launch(const GemmParams& params, const LaunchPlan& plan, Pdl pdl,
-                      CUstream stream) const noexcept;
+                      CUstream stream, const OutputParts* parts = nullptr) const noexcept;
 
  private:
   Gpu gpu_;

@@ -44,6 +44,33 @@ void require(bool condition, const char* message) {
   if (!condition) throw std::invalid_argument(message);
 }
 
+void check_output(std::string_view name, CUdeviceptr out, int64_t ldo, int64_t rows,
+                  OutputType type) {
+  if (out == 0 || out % (type == OutputType::fp32 ? 4 : 2) != 0) {
+    throw std::invalid_argument(fmt::format("{} is null or not aligned to its elements", name));
+  }
+  if (ldo < rows || ldo > kMaxStride) {
+    throw std::invalid_argument(fmt::format("{}: ldo = {} is below its {} columns or above {}",
+                                            name, ldo, rows, kMaxStride));
+  }
+}
+
+OutputParts parts_of(std::span<const int64_t> part_rows, const Problem& problem) {
+  OutputParts parts{};
+  if (part_rows.empty()) return parts;
+  if (const int64_t rows = stack_rows(part_rows, problem.k); rows != problem.n) {
+    throw std::invalid_argument(
+        fmt::format("the parts make {} rows, N is {}", rows, problem.n));
+  }
+  int64_t first = 0;
+  for (const int64_t rows : part_rows) {
+    parts.first_row[parts.count] = static_cast<int>(first);
+    parts.rows[parts.count++] = static_cast<int>(rows);
+    first += padded_rows(rows);
+  }
+  return parts;
+}
+
 // Ends of the ranges that are asked for one by one: where rows of the database begin and end to
 // answer, and powers of two for the cost model.
 std::vector<int64_t> range_ends(const Snapshot& snapshot, const Problem& problem, int64_t m_lo,
@@ -82,11 +109,12 @@ void init_workspace(const Gpu& gpu, CUdeviceptr workspace, int64_t bytes, CUstre
 }
 
 Gemm::Gemm(Gpu gpu, const GemmRequest& request, std::shared_ptr<const Snapshot> snapshot,
-           std::vector<Range> ranges)
+           const OutputParts& parts, std::vector<Range> ranges)
     : gpu_(std::move(gpu)),
       problem_(problem_of(request, gpu_)),
       policy_(request.policy),
       snapshot_(std::move(snapshot)),
+      parts_(parts),
       ranges_(std::move(ranges)) {
   // Within a range partial sums grow with M, or stay.
   for (const Range& range : ranges_) {
@@ -107,9 +135,10 @@ void Gemm::launch(const GemmArguments& a, CUstream stream) const {
   require(a.weights != 0 && a.weights % 16 == 0, "weights are null or not 16-byte aligned");
   require(a.activations != 0 && a.activations % 16 == 0,
           "activations are null or not 16-byte aligned");
-  require(a.out != 0, "out is null");
-  require(a.out % (a.out_type == OutputType::fp32 ? 4 : 2) == 0,
-          "out is not aligned to its elements");
+  if (parts_.count == 0) {
+    check_output("out", a.out, ldo, problem_.n, a.out_type);
+    require(a.outputs.empty(), "outputs are given, but no parts were prepared");
+  }
   require(a.global_scales != 0 && a.global_scales % 4 == 0,
           "global_scales is null or not 4-byte aligned");
   require(a.bias % 2 == 0, "bias is not aligned to its elements");
@@ -117,10 +146,6 @@ void Gemm::launch(const GemmArguments& a, CUstream stream) const {
     throw std::invalid_argument(
         fmt::format("lda = {} is below K = {}, no multiple of 8 or above {}", lda, problem_.k,
                     kMaxStride));
-  }
-  if (ldo < problem_.n || ldo > kMaxStride) {
-    throw std::invalid_argument(
-        fmt::format("ldo = {} is below N = {} or above {}", ldo, problem_.n, kMaxStride));
   }
   const auto range = std::find_if(ranges_.begin(), ranges_.end(),
                                   [&](const Range& r) { return a.m <= r.m_hi; });
@@ -148,7 +173,28 @@ void Gemm::launch(const GemmArguments& a, CUstream stream) const {
                           .out_type = a.out_type,
                           .partials_offset = static_cast<unsigned>(kCounterBytes)};
   const bool pdl = policy_ == Policy::graph_pdl && config.pdl;
-  range->kernel->launch(params, plan, pdl ? Pdl::on : Pdl::off, stream);
+  if (parts_.count == 0) {
+    range->kernel->launch(params, plan, pdl ? Pdl::on : Pdl::off, stream);
+  } else {
+    const OutputParts parts = placed(a);
+    range->kernel->launch(params, plan, pdl ? Pdl::on : Pdl::off, stream, &parts);
+  }
+}
+
+OutputParts Gemm::placed(const GemmArguments& a) const {
+  if (a.outputs.size() != static_cast<size_t>(parts_.count)) {
+    throw std::invalid_argument(
+        fmt::format("{} outputs for {} parts", a.outputs.size(), parts_.count));
+  }
+  OutputParts parts = parts_;
+  for (int i = 0; i < parts.count; ++i) {
+    const GemmOutput& output = a.outputs[i];
+    parts.ldo[i] = output.ldo ? output.ldo : parts.rows[i];
+    parts.out[i] = reinterpret_cast<void*>(output.out);
+    check_output(fmt::format("outputs[{}]", i), output.out, parts.ldo[i], parts.rows[i],
+                 a.out_type);
+  }
+  return parts;
 }
 
 Runtime::Runtime(Gpu gpu, const RuntimeOptions& options)
@@ -171,9 +217,8 @@ Compilation Runtime::compile(const std::string& source) const {
   return compilation;
 }
 
-std::shared_ptr<const Kernel> Runtime::load(const Problem& problem, const KernelConfig& config,
+std::shared_ptr<const Kernel> Runtime::load(const std::string& source, const KernelConfig& config,
                                             KernelResources& resources) const {
-  const std::string source = emit_source(config, problem);
   const auto attempt = [&] {
     const ContextScope scope(gpu_);
     const Compilation compilation = compile(source);
@@ -187,12 +232,14 @@ std::shared_ptr<const Kernel> Runtime::load(const Problem& problem, const Kernel
     if (error.is_sticky()) throw;
   }
   // The driver refuses what the cache kept: an invalid entry must never be a failure.
-  cache_->set_aside(cache_key(compiler_, source, problem.arch));
+  cache_->set_aside(cache_key(compiler_, source, gpu_.facts().arch));
   return attempt();
 }
 
-Gemm Runtime::prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi) const {
+Gemm Runtime::prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi,
+                      std::span<const int64_t> part_rows) const {
   const Problem problem = problem_of(request, gpu_);
+  const OutputParts parts = parts_of(part_rows, problem);
   if (const auto error = tokens_error(m_lo)) throw std::invalid_argument(*error);
   if (const auto error = tokens_error(m_hi)) throw std::invalid_argument(*error);
   if (m_lo > m_hi) {
@@ -221,14 +268,17 @@ Gemm Runtime::prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi) co
   parallel_for(static_cast<int64_t>(distinct.size()), std::thread::hardware_concurrency(),
                [&](int64_t i) {
                  Gemm::Range& range = *distinct[i];
-                 range.kernel = load(problem, range.selection.config, range.resources);
+                 const KernelConfig& config = range.selection.config;
+                 const std::string source = emit_source(
+                     config, problem, parts.count == 0 ? Outputs::one : Outputs::parts);
+                 range.kernel = load(source, config, range.resources);
                });
   for (Gemm::Range& range : ranges) {
     const Gemm::Range& loaded = **twin(range);
     range.kernel = loaded.kernel;
     range.resources = loaded.resources;
   }
-  return Gemm(gpu_, request, snapshot_, std::move(ranges));
+  return Gemm(gpu_, request, snapshot_, parts, std::move(ranges));
 }
 
 }  // namespace nvfp4

@@ -37,11 +37,17 @@ struct GemmRequest {
   Policy policy = Policy::graph_pdl;
 };
 
+/// A part's output: device address, row stride in elements (0: the part's rows).
+struct GemmOutput {
+  CUdeviceptr out = 0;
+  int64_t ldo = 0;
+};
+
 /// The operands of one launch: device addresses, strides in elements.
 struct GemmArguments {
   CUdeviceptr weights = 0;        ///< packed (runtime/pack.h), 16-byte aligned
   CUdeviceptr activations = 0;    ///< [m, K], rows 16-byte aligned
-  CUdeviceptr out = 0;            ///< [m, N]
+  CUdeviceptr out = 0;            ///< [m, N]; 0 for a GEMM with parts
   CUdeviceptr global_scales = 0;  ///< one FP32 per 64 rows of N
   CUdeviceptr bias = 0;           ///< [N] of the activation type, or 0
   CUdeviceptr workspace = 0;      ///< workspace_bytes(), initialised once; 0 if that is 0
@@ -50,6 +56,7 @@ struct GemmArguments {
   int64_t lda = 0;  ///< 0: K
   int64_t ldo = 0;  ///< 0: N
   OutputType out_type = OutputType::bf16;
+  std::span<const GemmOutput> outputs;  ///< one a part, for a GEMM with parts
 };
 
 /// Bytes of counters at the head of every workspace. One size for all kernels, so that GEMMs of any
@@ -85,12 +92,14 @@ class Gemm {
  private:
   friend class Runtime;
   Gemm(Gpu gpu, const GemmRequest& request, std::shared_ptr<const Snapshot> snapshot,
-       std::vector<Range> ranges);
+       const OutputParts& parts, std::vector<Range> ranges);
+  OutputParts placed(const GemmArguments& arguments) const;
 
   Gpu gpu_;
   Problem problem_;
   Policy policy_;
   std::shared_ptr<const Snapshot> snapshot_;  ///< selections look into it
+  OutputParts parts_;                         ///< rows; count 0: one output
   std::vector<Range> ranges_;                 ///< ascending m_hi, never empty
   int64_t workspace_bytes_ = 0;
 };
@@ -110,15 +119,17 @@ class Runtime {
   Selection lookup(const GemmRequest& request, int64_t m) const;
 
   /// Loads what launches of up to `m_hi` tokens need, at their best from `m_lo` on; compiles, in
-  /// parallel, what the cache lacks. Throws std::invalid_argument, CudaError, or CompilerError when
-  /// a config does not compile.
-  Gemm prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi) const;
+  /// parallel, what the cache lacks. With `part_rows`, rows of a stack's parts (stack_rows() makes
+  /// N), each part has an output of its own. Throws std::invalid_argument, CudaError, or
+  /// CompilerError when a config does not compile.
+  Gemm prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi,
+               std::span<const int64_t> part_rows = {}) const;
 
   /// A kernel from source through the cache. Throws as prepare().
   Compilation compile(const std::string& source) const;
 
  private:
-  std::shared_ptr<const Kernel> load(const Problem& problem, const KernelConfig& config,
+  std::shared_ptr<const Kernel> load(const std::string& source, const KernelConfig& config,
                                      KernelResources& resources) const;
 
   Gpu gpu_;

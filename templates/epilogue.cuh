@@ -6,6 +6,7 @@
 
 #include "gemm_params.h"
 #include "kernel_config.h"
+#include "outputs.cuh"
 #include "packed_layout.h"
 #include "ptx.cuh"
 
@@ -70,18 +71,19 @@ __device__ __forceinline__ float row_factor(const GemmParams& params, int row) {
 }
 
 /// Finishes rows [row, row + 8) of one token: scale, bias, one rounding, store.
-template <KernelConfig kConfig, int kN>
-__device__ __forceinline__ void store_rows(const GemmParams& params, RowSums sums, long long token, int row,
-                                           float factor) {
-  if (row >= kN) return;
-  const int count = kN - row < kRowsPerThread ? kN - row : kRowsPerThread;
+template <KernelConfig kConfig, typename Outputs>
+__device__ __forceinline__ void store_rows(const GemmParams& params, const Outputs& outputs, RowSums sums,
+                                           long long token, int row, float factor) {
+  const OutputRows rows = outputs.of(row);
+  if (rows.row >= rows.count) return;
+  const int count = rows.count - rows.row < kRowsPerThread ? rows.count - rows.row : kRowsPerThread;
 #pragma unroll
   for (int i = 0; i < kRowsPerThread; ++i) {
     const float bias = params.bias && i < count ? bias_value<kConfig.act>(params.bias, row + i) : 0.0f;
     sums.x[i] = params.bias ? __fmaf_rn(sums.x[i], factor, bias) : sums.x[i] * factor;
   }
   const int size = params.out_type == OutputType::fp32 ? 4 : 2;
-  unsigned char* out = static_cast<unsigned char*>(params.out) + (token * params.ldo + row) * size;
+  unsigned char* out = rows.out + (token * rows.ldo + rows.row) * size;
   const bool vector = count == kRowsPerThread && (reinterpret_cast<u64>(out) & 15) == 0;
   if (params.out_type == OutputType::fp32) {
     float* target = reinterpret_cast<float*>(out);

@@ -29,7 +29,7 @@
 
 namespace nvfp4 {
 
-template <KernelConfig kConfig, int kN, int kK>
+template <KernelConfig kConfig, int kN, int kK, typename Outputs>
 struct GemmMma {
   static_assert(kConfig.family == Family::mma);
   static constexpr int kUnits = units_per_warp(kConfig);
@@ -48,13 +48,15 @@ struct GemmMma {
   };
 
   const GemmParams& params;
+  Outputs outputs;
   unsigned char* smem;
   int warp_n;
   int group;
   int lane;
   Loader loader;
 
-  __device__ GemmMma(const GemmParams& p, unsigned char* shared) : params(p), smem(shared) {
+  __device__ GemmMma(const GemmParams& p, Outputs places, unsigned char* shared)
+      : params(p), outputs(places), smem(shared) {
     const int warp = static_cast<int>(threadIdx.x) / kWarpThreads;
     warp_n = warp % kConfig.warps_n;
     group = warp / kConfig.warps_n;
@@ -192,7 +194,7 @@ struct GemmMma {
     for_each_row_group(tile_n, tile_m, [&](int token, int row, long long out_token, int out_row) {
       const RowSums total = sum_groups<kConfig>(tile, token, row);
       if (!uses_workspace(kConfig) || whole) {
-        store_rows<kConfig, kN>(params, total, out_token, out_row, row_factor<kN>(params, out_row));
+        store_rows<kConfig>(params, outputs, total, out_token, out_row, row_factor<kN>(params, out_row));
       } else {
         float* partial = partials() + u64{slot} * (partial_bytes(kConfig) / 4) + token * kConfig.block_n + row;
         store_l2(partial, F32x4{total.x[0], total.x[1], total.x[2], total.x[3]});
@@ -234,7 +236,7 @@ struct GemmMma {
           total.x[i + 4] += high.x[i];
         }
       }
-      store_rows<kConfig, kN>(params, total, out_token, out_row, row_factor<kN>(params, out_row));
+      store_rows<kConfig>(params, outputs, total, out_token, out_row, row_factor<kN>(params, out_row));
     });
   }
 
@@ -258,10 +260,10 @@ struct GemmMma {
   }
 };
 
-template <KernelConfig kConfig, int kN, int kK>
-__device__ __forceinline__ void gemm_mma(const GemmParams& params) {
+template <KernelConfig kConfig, int kN, int kK, typename Outputs>
+__device__ __forceinline__ void gemm_mma(const GemmParams& params, Outputs outputs) {
   extern __shared__ __align__(128) unsigned char smem[];
-  GemmMma<kConfig, kN, kK>(params, smem).run();
+  GemmMma<kConfig, kN, kK, Outputs>(params, outputs, smem).run();
 }
 
 }  // namespace nvfp4

@@ -23,4 +23,15 @@ struct GemmParams {
 };
 static_assert(sizeof(GemmParams) == 80);
 
+constexpr int kMaxParts = 8;
+
+/// The outputs of a stack's parts, instead of `out` and `ldo` above.
+struct OutputParts {
+  void* out[kMaxParts];       ///< [m, rows] of `out_type`
+  long long ldo[kMaxParts];   ///< row strides, in elements
+  int first_row[kMaxParts];   ///< in the packed matrix, multiples of 64, ascending
+  int rows[kMaxParts];        ///< without the gap behind them
+  int count;
+};
+
 }  // namespace nvfp4

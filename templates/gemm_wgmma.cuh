@@ -37,7 +37,7 @@
 namespace nvfp4 {
 
 /// `Wgmma::multiply(sums, a, descriptor)` is one 64 x block_m x 16 product (emit_wgmma.cpp).
-template <KernelConfig kConfig, int kN, int kK, typename Wgmma>
+template <KernelConfig kConfig, int kN, int kK, typename Wgmma, typename Outputs>
 struct GemmWgmma {
   static_assert(kConfig.family == Family::wgmma);
   using Ring = StageRing<kConfig>;
@@ -54,6 +54,7 @@ struct GemmWgmma {
 
   const GemmParams& params;
   const TensorMap& map;
+  Outputs outputs;
   unsigned char* smem;
   Ring ring;
   int warp;
@@ -62,8 +63,8 @@ struct GemmWgmma {
   u32 rank_k;
   int slice;  ///< tokens of a tile that this CTA fetches
 
-  __device__ GemmWgmma(const GemmParams& p, const TensorMap& activations, unsigned char* shared)
-      : params(p), map(activations), smem(shared), ring(shared) {
+  __device__ GemmWgmma(const GemmParams& p, const TensorMap& activations, Outputs places, unsigned char* shared)
+      : params(p), map(activations), outputs(places), smem(shared), ring(shared) {
     // The shuffle tells the compiler that all lanes agree, which keeps descriptors in uniform registers.
     warp = broadcast_lane(static_cast<int>(threadIdx.x) / kWarpThreads);
     lane = static_cast<int>(threadIdx.x) % kWarpThreads;
@@ -322,8 +323,9 @@ struct GemmWgmma {
 
   __device__ void store(const Weights& rows, int token, const Sums& sums,
                         const float (&factors)[kSlots]) const {
-    const TileStore<kConfig, kN> tile{params, smem + pipeline_bytes(kConfig) + warp * (kPatchTokens * kPatchRowBytes),
-                                      lane, Exchange::first(rank_k), Exchange::first(rank_k + 1)};
+    unsigned char* patch = smem + pipeline_bytes(kConfig) + warp * (kPatchTokens * kPatchRowBytes);
+    const TileStore<kConfig, kN, Outputs> tile{params, outputs, patch, lane, Exchange::first(rank_k),
+                                               Exchange::first(rank_k + 1)};
 #pragma unroll
     for (int r = 0; r < kSlots; ++r) {
       tile.store(sums[r], rows.first * kTileRows + strip_row(r), token, factors[r]);
@@ -331,10 +333,11 @@ struct GemmWgmma {
   }
 };
 
-template <KernelConfig kConfig, int kN, int kK, typename Wgmma>
-__device__ __forceinline__ void gemm_wgmma(const GemmParams& params, const TensorMap& activations) {
+template <KernelConfig kConfig, int kN, int kK, typename Wgmma, typename Outputs>
+__device__ __forceinline__ void gemm_wgmma(const GemmParams& params, const TensorMap& activations,
+                                           Outputs outputs) {
   extern __shared__ __align__(1024) unsigned char smem[];
-  GemmWgmma<kConfig, kN, kK, Wgmma>(params, activations, smem).run();
+  GemmWgmma<kConfig, kN, kK, Wgmma, Outputs>(params, activations, outputs, smem).run();
 }
 
 }  // namespace nvfp4

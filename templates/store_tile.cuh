@@ -14,20 +14,21 @@
 
 namespace nvfp4 {
 
-template <KernelConfig kConfig, int kN>
+template <KernelConfig kConfig, int kN, typename Outputs>
 struct TileStore {
   static constexpr int kTokens = kConfig.block_m;
 
   const GemmParams& params;
+  const Outputs& outputs;
   unsigned char* patch;  ///< the warp's own
   int lane;
   int first_tile;  ///< token tiles [first_tile, last_tile) are stored
   int last_tile;
 
   /// Whether every row of the output can take 16-byte stores.
-  __device__ bool vectors() const {
-    return kN % kRowsPerThread == 0 && params.out_type != OutputType::fp32 &&
-           ((reinterpret_cast<u64>(params.out) | static_cast<u64>(params.ldo) * 2) & 15) == 0;
+  __device__ bool vectors(const OutputRows& rows) const {
+    return rows.count % kRowsPerThread == 0 && params.out_type != OutputType::fp32 &&
+           ((reinterpret_cast<u64>(rows.out) | static_cast<u64>(rows.ldo) * 2) & 15) == 0;
   }
 
   /// Stores the unit that starts at `row` of the matrix for the tile's tokens from `first_token` on.
@@ -38,12 +39,13 @@ struct TileStore {
       if (row + lane / 4 < kN) bias[0] = bias_value<kConfig.act>(params.bias, row + lane / 4);
       if (row + 8 + lane / 4 < kN) bias[1] = bias_value<kConfig.act>(params.bias, row + 8 + lane / 4);
     }
-    if (!vectors()) {
-      store_elements(sums, row, first_token, factor, bias);
+    const OutputRows rows = outputs.of(row);
+    if (!vectors(rows)) {
+      store_elements(sums, rows, first_token, factor, bias);
     } else if (params.out_type == OutputType::bf16) {
-      store_vectors<OutputType::bf16>(sums, row, first_token, factor, bias);
+      store_vectors<OutputType::bf16>(sums, rows, first_token, factor, bias);
     } else {
-      store_vectors<OutputType::fp16>(sums, row, first_token, factor, bias);
+      store_vectors<OutputType::fp16>(sums, rows, first_token, factor, bias);
     }
   }
 
@@ -67,10 +69,10 @@ struct TileStore {
   }
 
   template <OutputType kType>
-  __device__ void store_vectors(const float (&sums)[kTokens / 2], int row, int first_token, float factor,
-                                const float (&bias)[2]) const {
-    unsigned char* out = static_cast<unsigned char*>(params.out) + (row + lane % 2 * 8) * 2;
-    const bool inside = row + lane % 2 * 8 < kN;
+  __device__ void store_vectors(const float (&sums)[kTokens / 2], const OutputRows& rows, int first_token,
+                                float factor, const float (&bias)[2]) const {
+    unsigned char* out = rows.out + (rows.row + lane % 2 * 8) * 2;
+    const bool inside = rows.row + lane % 2 * 8 < rows.count;
 #pragma unroll
     for (int base = 0; base < kTokens; base += kPatchTokens) {
       if (first_token + base >= params.m || base >= last_tile * kTokenTile) return;
@@ -99,27 +101,27 @@ struct TileStore {
       for (int pass = 0; pass < kPatchTokens; pass += kWarpThreads / 2) {
         const int token = pass + lane / 2;
         if (mine(base + token) && first_token + base + token < params.m && inside) {
-          *reinterpret_cast<U32x4*>(out + (first_token + base + token) * params.ldo * 2) =
+          *reinterpret_cast<U32x4*>(out + (first_token + base + token) * rows.ldo * 2) =
               *reinterpret_cast<const U32x4*>(place(token, lane % 2));
         }
       }
     }
   }
 
-  __device__ void store_elements(const float (&sums)[kTokens / 2], int row, int first_token, float factor,
-                                 const float (&bias)[2]) const {
+  __device__ void store_elements(const float (&sums)[kTokens / 2], const OutputRows& rows, int first_token,
+                                 float factor, const float (&bias)[2]) const {
 #pragma unroll
     for (int i = 0; i < kTokens / 2; ++i) {
       const int token = first_token + i / 4 * kTokenTile + lane % 4 * 2 + i % 2;
-      const int at = row + lane / 4 + i / 2 % 2 * 8;
-      if (!mine(token - first_token) || token >= params.m || at >= kN) continue;
+      const int at = rows.row + lane / 4 + i / 2 % 2 * 8;
+      if (!mine(token - first_token) || token >= params.m || at >= rows.count) continue;
       const float value = finish(sums[i], factor, bias[i / 2 % 2]);
-      const long long place = token * params.ldo + at;
+      const long long place = token * rows.ldo + at;
       if (params.out_type == OutputType::fp32) {
-        static_cast<float*>(params.out)[place] = value;
+        reinterpret_cast<float*>(rows.out)[place] = value;
       } else {
         const u32 bits = params.out_type == OutputType::bf16 ? pack_bf16x2(value, 0) : pack_f16x2(value, 0);
-        static_cast<unsigned short*>(params.out)[place] = static_cast<unsigned short>(bits);
+        reinterpret_cast<unsigned short*>(rows.out)[place] = static_cast<unsigned short>(bits);
       }
     }
   }

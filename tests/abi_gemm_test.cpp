@@ -135,11 +135,11 @@ TEST_SUITE("abi_gemm") {
     CHECK(refusal([](auto& a) { a.m = INT64_MIN; })
               .starts_with(refused + "M = -9223372036854775808 is outside"));
     CHECK(refusal([](auto& a) { a.lda = INT64_MAX - 7; }).starts_with(refused + "lda = "));
-    CHECK(refusal([](auto& a) { a.ldo = -1; }).starts_with(refused + "ldo = -1"));
+    CHECK(refusal([](auto& a) { a.ldo = -1; }).starts_with(refused + "out: ldo = -1"));
     CHECK(refusal([](auto& a) { a.out_type = NVFP4_FP8_E4M3; }) ==
           refused + "out_type = 3 is no output type");
     CHECK(refusal([](auto& a) { a.size = 3; }) ==
-          refused + "args->size is 3, at least 104 is needed");
+          refused + "args->size is 3, at least 112 is needed");
     CHECK(said(nvfp4_launch(gemm.handle, nullptr, nullptr)) == refused + "args is null");
     CHECK(refusal([](auto& a) { a.m = 0; }) == "NVFP4_OK");
   }

@@ -32,7 +32,7 @@ if(count LESS MIN_FILES)
 endif()
 
 function(check_file path text)
-  if(NOT text MATCHES "^(//|/[*]) SPDX-License-Identifier: Apache-2[.]0\n")
+  if(NOT text MATCHES "^(//|/[*]) SPDX-License-Identifier: Apache-2[.]0( [*]/)?\n")
     message(SEND_ERROR "${path} does not start with the SPDX line")
   endif()
   string(REGEX MATCHALL "\n" ends "${text}")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The part of the C interface that runs while tokens are made: prepared GEMMs and their launches.
-#include <mutex>
+#include <array>
+#include <span>
 
 #include "runtime/abi/context.h"
 #include "runtime/abi/handle_table.h"
@@ -37,7 +38,26 @@ OutputType output_type(nvfp4_dtype type) {
   }
 }
 
-GemmArguments arguments_of(const nvfp4_launch_args& args) {
+/// The caller's outputs in the library's terms.
+struct PartOutputs {
+  std::array<GemmOutput, NVFP4_MAX_PARTS> list;
+  size_t count = 0;
+};
+
+PartOutputs outputs_of(const nvfp4_launch_args& args) {
+  PartOutputs outputs;
+  if (args.output_count > NVFP4_MAX_PARTS) {
+    refuse(fmt::format("output_count = {} exceeds {}", args.output_count, NVFP4_MAX_PARTS));
+  }
+  if (args.output_count > 0) require_pointer(args.outputs, "outputs");
+  for (; outputs.count < args.output_count; ++outputs.count) {
+    const nvfp4_output& output = args.outputs[outputs.count];
+    outputs.list[outputs.count] = {address(output.out), output.ldo};
+  }
+  return outputs;
+}
+
+GemmArguments arguments_of(const nvfp4_launch_args& args, const PartOutputs& outputs) {
   return {.weights = address(args.weights),
           .activations = address(args.activations),
           .out = address(args.out),
@@ -48,7 +68,8 @@ GemmArguments arguments_of(const nvfp4_launch_args& args) {
           .m = args.m,
           .lda = args.lda,
           .ldo = args.ldo,
-          .out_type = output_type(args.out_type)};
+          .out_type = output_type(args.out_type),
+          .outputs = std::span(outputs.list).first(outputs.count)};
 }
 
 }  // namespace
@@ -69,8 +90,13 @@ nvfp4_status nvfp4_prepare(nvfp4_context context, const nvfp4_problem* problem, 
   });
   if (status != NVFP4_OK) return status;
   return guarded_on(*found, [&] {
-    const GemmRequest request = request_of(read_struct(problem, "problem"));
-    Gemm prepared = found->runtime().prepare(request, m_min, m_max);
+    const nvfp4_problem asked = read_struct(problem, "problem");
+    if (asked.part_count > 0) require_pointer(asked.part_rows, "part_rows");
+    if (asked.part_count > NVFP4_MAX_PARTS) {
+      refuse(fmt::format("part_count = {} exceeds {}", asked.part_count, NVFP4_MAX_PARTS));
+    }
+    Gemm prepared = found->runtime().prepare(request_of(asked), m_min, m_max,
+                                             {asked.part_rows, asked.part_count});
     *gemm = gemms().insert(std::make_shared<PreparedGemm>(found, std::move(prepared)));
   });
 }
@@ -106,7 +132,9 @@ nvfp4_status nvfp4_launch(nvfp4_gemm gemm, const nvfp4_launch_args* args, nvfp4_
   const nvfp4_status status = guarded([&] { found = find_gemm(gemm); });
   if (status != NVFP4_OK) return status;
   return guarded_on(*found->context, [&] {
-    found->gemm.launch(arguments_of(read_struct(args, "args")), static_cast<CUstream>(stream));
+    const nvfp4_launch_args given = read_struct(args, "args");
+    const PartOutputs outputs = outputs_of(given);
+    found->gemm.launch(arguments_of(given, outputs), static_cast<CUstream>(stream));
   });
 }
 }

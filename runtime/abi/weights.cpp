@@ -14,10 +14,6 @@
 namespace nvfp4::abi {
 namespace {
 
-constexpr int64_t kRowsPerScale = kTileRows;
-
-int64_t padded_rows(int64_t n) { return (n + kTileRows - 1) / kTileRows * kTileRows; }
-
 /// A stack of parts: where each begins in rows of the packed matrix, and what all take.
 struct Stack {
   int64_t k = 0;
@@ -28,18 +24,10 @@ struct Stack {
 };
 
 Stack stack_of(const std::vector<int64_t>& part_rows, int64_t k) {
-  if (part_rows.empty() || part_rows.size() > NVFP4_MAX_PARTS) {
-    refuse(fmt::format("{} parts: a stack has 1 to {}", part_rows.size(), NVFP4_MAX_PARTS));
-  }
-  Stack stack{.k = k, .first = {0}};
-  for (const int64_t n : part_rows) {
-    if (const auto error = shape_error(n, k)) refuse(*error);
-    stack.rows = stack.first.back() + n;
-    stack.first.push_back(stack.first.back() + padded_rows(n));
-  }
-  if (const auto error = shape_error(stack.rows, k)) refuse(*error);
+  Stack stack{.k = k, .first = {0}, .rows = stack_rows(part_rows, k)};
+  for (const int64_t n : part_rows) stack.first.push_back(stack.first.back() + padded_rows(n));
   stack.bytes = static_cast<size_t>(packed_bytes(stack.rows, k));
-  stack.scales = static_cast<size_t>(stack.first.back() / kRowsPerScale);
+  stack.scales = static_cast<size_t>(stack.first.back() / kTileRows);
   return stack;
 }
 
@@ -97,8 +85,8 @@ int64_t part_offset(const Stack& stack, size_t part) {
 std::vector<float> global_scales_of(const std::vector<nvfp4_part>& parts, const Stack& stack) {
   std::vector<float> scales(stack.scales);
   for (size_t i = 0; i < parts.size(); ++i) {
-    std::fill(scales.begin() + stack.first[i] / kRowsPerScale,
-              scales.begin() + stack.first[i + 1] / kRowsPerScale, parts[i].global_scale);
+    std::fill(scales.begin() + stack.first[i] / kTileRows,
+              scales.begin() + stack.first[i + 1] / kTileRows, parts[i].global_scale);
   }
   return scales;
 }

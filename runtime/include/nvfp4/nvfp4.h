@@ -15,7 +15,7 @@
  * are zero mean the default.
  *
  * No call changes the CUDA context that is current, and none touches CUDA after main has returned
- * unless the program does it. In a child of fork() every call that needs the device is NVFP4_FORKED.
+ * unless the program does it. In a child of a fork every call that needs the device is NVFP4_FORKED.
  */
 #ifndef NVFP4_NVFP4_H
 #define NVFP4_NVFP4_H
@@ -253,6 +253,7 @@ typedef struct nvfp4_launch_args {
   int64_t ldo;                /* row stride in elements; 0: n */
   nvfp4_dtype out_type;       /* NVFP4_BF16, NVFP4_FP16 or NVFP4_FP32 */
   const nvfp4_output* outputs; /* one a part, for a problem with parts */
+  size_t output_count;
   void* workspace;            /* device, 256-byte aligned, initialised; null if the size is 0 */
   size_t workspace_bytes;
 } nvfp4_launch_args;
