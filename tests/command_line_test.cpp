@@ -79,6 +79,26 @@ TEST_SUITE("command_line") {
     CHECK(emit.as == EmitForm::ptx);
   }
 
+  TEST_CASE("inspect takes a folder and says how large a step is") {
+    const CommandLine line =
+        parse("inspect ./model --memory --batch 4 --tokens 16 --tp 2 --layers --pack p --force");
+    CHECK(line.command == Command::inspect);
+    CHECK(line.checkpoint == "./model");
+    CHECK(line.memory);
+    CHECK(line.layers);
+    CHECK(line.batch == 4);
+    CHECK(line.step_tokens == 16);
+    CHECK(line.ranks == 2);
+    CHECK(line.pack == "p");
+    CHECK(line.force);
+    CHECK(contains(refusal("inspect"), "folder"));
+    CHECK(contains(refusal("inspect a b"), "b"));
+    CHECK(contains(refusal("inspect a --tokens 0"), "--tokens '0'"));
+    CHECK(contains(refusal("inspect a --pack="), "--pack"));
+    CHECK(contains(refusal("inspect a --budget 1s"), "--budget does not apply"));
+    CHECK(contains(parse("--help").text, "nvfp4-tune inspect"));
+  }
+
   TEST_CASE("a bad shape is refused with what was typed and why") {
     CHECK(contains(refusal("--M 1 --shape 0,64"), "'0,64'"));
     CHECK(contains(refusal("--M 1 --shape -1,4096"), "-1"));

@@ -32,6 +32,10 @@ constexpr char kExamples[] = R"(Examples:
                                                     time the stored winners against bf16
   nvfp4-tune bench --from a.json --from b.json --plot h100.svg --format md
                                                     the union of two such runs
+  nvfp4-tune inspect ./Qwen3-8B-NVFP4 --memory --batch 32
+                                                    layers, problems, and whether it fits the card
+  nvfp4-tune inspect ./Qwen3-8B-NVFP4 --pack qwen3-8b.packed
+                                                    the packed weights as a file that is mapped
   nvfp4-tune db path                                where winners are kept
 
 Every long option has a twin in the environment: NVFP4_DEVICE for --device, NVFP4_MAX_CANDIDATES
@@ -163,6 +167,23 @@ void read_bench(const OptionValues& values, CommandLine& line) {
   }
 }
 
+void read_inspect(const OptionValues& values, CommandLine& line) {
+  if (line.checkpoint.empty()) throw UsageError("inspect needs a folder or a .safetensors file");
+  line.memory = values.flag("memory");
+  line.layers = values.flag("layers");
+  line.batch = values.parsed("batch", parse_positive, "a count of 1 or more").value_or(1);
+  line.step_tokens = values.parsed("tokens", parse_positive, "a count of 1 or more").value_or(1);
+  line.ranks = values.parsed("tp", parse_positive, "a count of 1 or more").value_or(1);
+  if (const std::string* text = values.one("pack")) line.pack = *text;
+  if (line.pack && line.pack->empty()) {
+    throw UsageError(fmt::format("{} is empty", values.label("pack")));
+  }
+  if (const std::optional<std::string> why = tokens_error(line.batch * line.step_tokens)) {
+    throw UsageError(fmt::format("{} times {}: {}", values.label("batch"), values.label("tokens"),
+                                 *why));
+  }
+}
+
 void read_configs(const OptionValues& values, CommandLine& line) {
   for (const std::string& text : values.all("config")) {
     const std::optional<KernelConfig> config = parse_config(text);
@@ -260,6 +281,10 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   const CLI::App* emit = app.add_subcommand("emit", "print a kernel: source, PTX or resources");
   const CLI::App* bench =
       app.add_subcommand("bench", "measure what the library would run, for a suite of shapes");
+  CLI::App* inspect =
+      app.add_subcommand("inspect", "say what a checkpoint holds, needs, and what is wrong with it");
+  CommandLine line;
+  inspect->add_option("DIR", line.checkpoint);
   CLI::App* db = app.add_subcommand("db", "the tuning database");
   const CLI::App* path = db->add_subcommand("path", "print where it is");
   app.require_subcommand(0, 1);
@@ -267,7 +292,6 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   for (CLI::App* sub : app.get_subcommands({})) sub->fallthrough()->set_help_flag();
   for (CLI::App* sub : db->get_subcommands({})) sub->fallthrough()->set_help_flag();
 
-  CommandLine line;
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
   try {
     app.parse(reversed);
@@ -297,10 +321,15 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   if (lookup->parsed()) std::tie(line.command, command) = std::pair(Command::lookup, 'l');
   if (emit->parsed()) std::tie(line.command, command) = std::pair(Command::emit, 'e');
   if (bench->parsed()) std::tie(line.command, command) = std::pair(Command::bench, 'b');
+  if (inspect->parsed()) std::tie(line.command, command) = std::pair(Command::inspect, 'i');
   if (path->parsed()) std::tie(line.command, command) = std::pair(Command::db_path, 'd');
   const OptionValues values(app, command);
   read_options(values, line);
   if (line.command == Command::db_path) return line;
+  if (line.command == Command::inspect) {
+    read_inspect(values, line);
+    return line;
+  }
   if (line.command == Command::bench) {
     read_bench(values, line);
     return line;

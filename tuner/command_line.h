@@ -27,7 +27,7 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-enum class Command { help, version, tune, lookup, emit, bench, db_path, worker };
+enum class Command { help, version, tune, lookup, emit, bench, inspect, db_path, worker };
 enum class Effort { quick, full };
 enum class Format { table, json, jsonl, csv, md };
 enum class EmitForm { source, ptx, resources };
@@ -64,6 +64,14 @@ struct CommandLine {
   std::optional<std::string> save;  ///< bench: files
   std::optional<std::string> plot;
   std::vector<std::string> from;  ///< show the union of these and measure nothing
+
+  std::string checkpoint;  ///< inspect: a folder or a file
+  bool memory = false;
+  bool layers = false;  ///< a row for each layer
+  int64_t batch = 1;
+  int64_t step_tokens = 1;          ///< of each sequence
+  int64_t ranks = 1;                ///< of tensor parallelism
+  std::optional<std::string> pack;  ///< the packed file to write
 };
 
 /// `arguments` without the program's name. Reads the environment. Throws UsageError.

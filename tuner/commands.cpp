@@ -17,6 +17,7 @@
 #include "runtime/cubin_cache.h"
 #include "runtime/gpu.h"
 #include "runtime/lookup.h"
+#include "tuner/inspect.h"
 #include "tuner/report.h"
 #include "tuner/session.h"
 #include "tuner/suite_command.h"
@@ -185,6 +186,8 @@ Answered run_command(const CommandLine& line, const Terminal& terminal) {
       return run_emit(line, terminal);
     case Command::bench:
       return run_bench(line, terminal);
+    case Command::inspect:
+      return run_inspect(line, terminal);
     case Command::db_path: {
       const std::string path = user_database(line, terminal);
       return {.code = path.empty() ? ExitCode::failed : ExitCode::ok,

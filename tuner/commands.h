@@ -32,8 +32,9 @@ struct Answered {
   std::string text;
 };
 
-/// Runs tune, lookup, emit, bench or db path. Throws UsageError, UnknownDevice, DriverError,
-/// CudaError, CompilerError, DatabaseError, MeasureError, WorkerError or FileError.
+/// Runs tune, lookup, emit, bench, inspect or db path. Throws UsageError, UnknownDevice,
+/// DriverError, CudaError, CompilerError, DatabaseError, MeasureError, WorkerError, FileError, or
+/// what run_inspect() throws.
 Answered run_command(const CommandLine& line, const Terminal& terminal);
 
 }  // namespace nvfp4

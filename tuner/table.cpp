@@ -23,7 +23,11 @@ std::string shown(const Json& row, const Column& column) {
   return fmt::format("{:.{}f}", value.get<double>() * column.scale, column.decimals);
 }
 
-std::string csv_field(const std::string& text) {
+// What a spreadsheet would take for a formula gets an apostrophe: names come from files of others.
+std::string csv_field(std::string text) {
+  if (!text.empty() && std::string_view("=+@").find(text[0]) != std::string_view::npos) {
+    text.insert(text.begin(), '\'');
+  }
   if (text.find_first_of(",\"\n") == std::string::npos) return text;
   std::string quoted = "\"";
   for (char c : text) {
