@@ -367,6 +367,19 @@ llvm::SmallVector<KernelConfig, 0> candidates(const Problem& problem, int64_t m,
   return collector.take();
 }
 
+KernelConfig grouped_config(const Problem& problem, int64_t experts, int64_t m,
+                            const Device& device) {
+  const int64_t busy = std::min(experts, m);
+  Problem all = problem;
+  all.n = std::min((problem.n + kTileRows - 1) / kTileRows * kTileRows * busy, kMaxDimension);
+  Device without_wgmma = device;
+  without_wgmma.arch.accelerated = false;
+  for (const KernelConfig& config : candidates(all, (m + busy - 1) / busy, without_wgmma)) {
+    if (config.schedule == Schedule::data_parallel) return config;
+  }
+  return {.act = problem.act, .block_m = 16};
+}
+
 KernelConfig default_config(const Problem& problem, int64_t m, const Device& device) {
   return candidates(problem, m, device).front();
 }

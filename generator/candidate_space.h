@@ -21,6 +21,11 @@ std::optional<std::string> illegal_reason(const KernelConfig& config, const Devi
 llvm::SmallVector<KernelConfig, 0> candidates(const Problem& problem, int64_t m,
                                               const Device& device);
 
+/// The config of a grouped launch: mma, data-parallel, the best for a dense product of all rows of the
+/// experts that `m` tokens can reach and of the tokens of an average one.
+KernelConfig grouped_config(const Problem& problem, int64_t experts, int64_t m,
+                            const Device& device);
+
 /// What runs when nothing is known: the first of candidates(). PDL is off unless asked for.
 KernelConfig default_config(const Problem& problem, int64_t m, const Device& device);
 

@@ -23,14 +23,34 @@ std::string config_literal(const KernelConfig& c) {
       c.num_stages, name(c.schedule), c.split_k, c.ctas_per_sm, c.cluster_n, c.cluster_k, c.pdl);
 }
 
-// The template file of a family, and how its kernel is named and called.
-std::string_view family_template(Family family) {
+// The template file of a family and form.
+std::string_view template_of(Family family, KernelForm form) {
+  if (form == KernelForm::grouped) return "gemm_grouped.cuh";
   return family == Family::mma ? "gemm_mma.cuh" : "gemm_wgmma.cuh";
 }
 
-std::string instantiation(const KernelConfig& config, const Problem& problem, Outputs outputs) {
+// The parameter of a form, and what its kernel is called with.
+std::string form_parameter(KernelForm form) {
+  switch (form) {
+    case KernelForm::dense: return "";
+    case KernelForm::split_outputs:
+      return ",\n           const __grid_constant__ nvfp4::OutputParts parts";
+    case KernelForm::grouped: return ",\n           const __grid_constant__ nvfp4::Groups groups";
+  }
+  return "";
+}
+
+std::string form_argument(KernelForm form, const Problem& problem) {
+  switch (form) {
+    case KernelForm::dense: return fmt::format("nvfp4::OneOutput<{}>{{params}}", problem.n);
+    case KernelForm::split_outputs: return "nvfp4::SplitOutput{parts}";
+    case KernelForm::grouped: return "groups";
+  }
+  return "";
+}
+
+std::string instantiation(const KernelConfig& config, const Problem& problem, KernelForm form) {
   const bool wgmma = is_wgmma(config);
-  const bool parts = outputs == Outputs::parts;
   return fmt::format(
       "// {0}\n"
       "constexpr auto kConfig = {1};\n"
@@ -40,15 +60,15 @@ std::string instantiation(const KernelConfig& config, const Problem& problem, Ou
       "extern \"C\" __global__ void __launch_bounds__(nvfp4::threads(kConfig), "
       "kConfig.ctas_per_sm)\n"
       "{5}(const __grid_constant__ nvfp4::GemmParams params{6}{7}) {{\n"
-      "  nvfp4::gemm_{8}<kConfig, {9}, {10}{11}>(params{12}, nvfp4::{13});\n"
+      "  nvfp4::gemm_{8}<kConfig, {9}, {10}{11}>(params{12}, {13});\n"
       "}}\n",
       config_text(config), config_literal(config), smem_bytes(config), threads(config),
       wgmma ? emit_wgmma_tile(config) : "", kKernelName,
       wgmma ? ",\n           const __grid_constant__ nvfp4::TensorMap activations" : "",
-      parts ? ",\n           const __grid_constant__ nvfp4::OutputParts parts" : "",
-      name(config.family), problem.n, problem.k, wgmma ? ", WgmmaTile" : "",
-      wgmma ? ", activations" : "",
-      parts ? "SplitOutput{parts}" : fmt::format("OneOutput<{}>{{params}}", problem.n));
+      form_parameter(form),
+      form == KernelForm::grouped ? "mma_grouped" : std::string(name(config.family)), problem.n,
+      problem.k, wgmma ? ", WgmmaTile" : "", wgmma ? ", activations" : "",
+      form_argument(form, problem));
 }
 
 std::string_view text_of(std::string_view name) {
@@ -78,9 +98,9 @@ void inline_template(std::string_view name, llvm::StringSet<>& seen, std::string
 
 }  // namespace
 
-std::string emit_source(const KernelConfig& config, const Problem& problem, Outputs outputs) {
-  return fmt::format("#include \"{}\"\n\n", family_template(config.family)) +
-         instantiation(config, problem, outputs);
+std::string emit_source(const KernelConfig& config, const Problem& problem, KernelForm form) {
+  return fmt::format("#include \"{}\"\n\n", template_of(config.family, form)) +
+         instantiation(config, problem, form);
 }
 
 std::string emit_standalone(const KernelConfig& config, const Problem& problem) {
@@ -90,8 +110,8 @@ std::string emit_standalone(const KernelConfig& config, const Problem& problem) 
       "//   nvcc  -std=c++20 --expt-relaxed-constexpr -arch={0} -cubin FILE\n"
       "//   NVRTC --std=c++20 --device-as-default-execution-space --gpu-architecture={0}\n",
       sm_name(problem.arch));
-  inline_template(family_template(config.family), seen, out);
-  return out + "\n" + instantiation(config, problem, Outputs::one);
+  inline_template(template_of(config.family, KernelForm::dense), seen, out);
+  return out + "\n" + instantiation(config, problem, KernelForm::dense);
 }
 
 }  // namespace nvfp4

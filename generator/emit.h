@@ -13,12 +13,13 @@ namespace nvfp4 {
 /// Entry point of every emitted translation unit.
 inline constexpr char kKernelName[] = "nvfp4_gemm";
 
-/// Where a kernel stores: one [m, N] output, or one a part of a stack (OutputParts).
-enum class Outputs { one, parts };
+/// What a kernel takes beside GemmParams: nothing; OutputParts, and stores each part of a stack in an
+/// output of its own; or Groups, for one launch over many experts (mma and data-parallel only).
+enum class KernelForm { dense, split_outputs, grouped };
 
 /// The few lines that include the family's template, name the config and instantiate the kernel.
 std::string emit_source(const KernelConfig& config, const Problem& problem,
-                        Outputs outputs = Outputs::one);
+                        KernelForm form = KernelForm::dense);
 
 /// The same as one self-contained file: the templates inlined, for nvcc or NVRTC alone.
 std::string emit_standalone(const KernelConfig& config, const Problem& problem);

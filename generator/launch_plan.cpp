@@ -32,6 +32,15 @@ int64_t resident_clusters(const KernelConfig& config, const Device& device) {
   return sms * config.ctas_per_sm / size;
 }
 
+LaunchPlan grouped_plan(const KernelConfig& config, const Problem& problem, int64_t experts,
+                        int64_t m, const Device& device) {
+  LaunchPlan plan = launch_plan(config, problem, 1, device);
+  // An expert with c tokens has at most 1 + (c - 1) / block_m tiles.
+  const int64_t busy = std::min(experts, m);
+  plan.grid = m == 0 ? 0 : plan.tiles_n * (busy + (m - busy) / config.block_m);
+  return plan;
+}
+
 LaunchPlan launch_plan(const KernelConfig& config, const Problem& problem, int64_t m,
                        const Device& device) {
   LaunchPlan plan;

@@ -16,6 +16,7 @@ namespace nvfp4 {
 
 constexpr int64_t kMaxM = 1 << 20;          ///< tokens of one launch
 constexpr int64_t kMaxDimension = 1 << 22;  ///< N and K: 4 Mi
+constexpr int64_t kMaxExperts = 4096;       ///< of a grouped launch
 constexpr int64_t kMaxStride = int64_t{1} << 36;  ///< of a row, in elements: m * stride fits 64 bits
 
 enum class ProblemKind : int { dense = 0 };

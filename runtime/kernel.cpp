@@ -43,8 +43,8 @@ int Kernel::resident_ctas(int threads) const {
 }
 
 void Kernel::launch(const GemmParams& params, const LaunchPlan& plan, Pdl pdl, CUstream stream,
-                    const OutputParts* parts) const {
-  const CUresult result = try_launch(params, plan, pdl, stream, parts);
+                    const void* extra) const {
+  const CUresult result = try_launch(params, plan, pdl, stream, extra);
   if (result == CUDA_SUCCESS) return;
   throw CudaError(gpu_.driver(), result,
                   fmt::format("launch of {} CTAs x {} threads with {} bytes of shared memory",
@@ -73,7 +73,7 @@ CUresult encode_activations(const DriverTable& driver, const GemmParams& params,
 }  // namespace
 
 CUresult Kernel::try_launch(const GemmParams& params, const LaunchPlan& plan, Pdl pdl,
-                            CUstream stream, const OutputParts* parts) const noexcept {
+                            CUstream stream, const void* extra) const noexcept {
   if (plan.grid == 0) return CUDA_SUCCESS;
   std::array<CUlaunchAttribute, 2> attributes{};
   CUlaunchConfig config{};
@@ -103,7 +103,7 @@ CUresult Kernel::try_launch(const GemmParams& params, const LaunchPlan& plan, Pd
     if (encoded != CUDA_SUCCESS) return encoded;
     arguments[count++] = &map;
   }
-  if (parts != nullptr) arguments[count++] = const_cast<OutputParts*>(parts);
+  if (extra != nullptr) arguments[count++] = const_cast<void*>(extra);
   return gpu_.driver().launch_kernel_ex(&config, function_, arguments.data(), nullptr);
 }
 

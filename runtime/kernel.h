@@ -29,14 +29,14 @@ class Kernel {
   /// CTAs of `threads` that fit on one SM at once.
   int resident_ctas(int threads) const;
 
-  /// Enqueues the kernel; a plan with an empty grid does nothing. `parts` for a kernel that was
-  /// emitted with outputs for them. Throws CudaError.
+  /// Enqueues the kernel; a plan with an empty grid does nothing. `extra`: the OutputParts
+  /// or Groups of a kernel that was emitted with them. Throws CudaError.
   void launch(const GemmParams& params, const LaunchPlan& plan, Pdl pdl, CUstream stream,
-              const OutputParts* parts = nullptr) const;
+              const void* extra = nullptr) const;
 
   /// The same without an exception.
   CUresult try_launch(const GemmParams& params, const LaunchPlan& plan, Pdl pdl,
-                      CUstream stream, const OutputParts* parts = nullptr) const noexcept;
+                      CUstream stream, const void* extra = nullptr) const noexcept;
 
  private:
   Gpu gpu_;

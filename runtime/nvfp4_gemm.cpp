@@ -37,6 +37,10 @@ CacheOptions cache_options(const RuntimeOptions& options) {
 
 Problem problem_of(const GemmRequest& request, const Gpu& gpu) {
   if (const auto error = shape_error(request.n, request.k)) throw std::invalid_argument(*error);
+  if (request.experts < 0 || request.experts > kMaxExperts) {
+    throw std::invalid_argument(
+        fmt::format("{} experts: 0 (a dense product) to {}", request.experts, kMaxExperts));
+  }
   return {.n = request.n, .k = request.k, .act = request.act, .arch = gpu.facts().arch};
 }
 
@@ -113,6 +117,7 @@ Gemm::Gemm(Gpu gpu, const GemmRequest& request, std::shared_ptr<const Snapshot> 
     : gpu_(std::move(gpu)),
       problem_(problem_of(request, gpu_)),
       policy_(request.policy),
+      experts_(request.experts),
       snapshot_(std::move(snapshot)),
       parts_(parts),
       ranges_(std::move(ranges)) {
@@ -141,6 +146,8 @@ void Gemm::launch(const GemmArguments& a, CUstream stream) const {
   }
   require(a.global_scales != 0 && a.global_scales % 4 == 0,
           "global_scales is null or not 4-byte aligned");
+  require((a.expert_offsets != 0) == (experts_ > 0) && a.expert_offsets % 4 == 0,
+          "expert_offsets are missing, not asked for or not 4-byte aligned");
   require(a.bias % 2 == 0, "bias is not aligned to its elements");
   if (lda < problem_.k || lda % 8 != 0 || lda > kMaxStride) {
     throw std::invalid_argument(
@@ -150,7 +157,9 @@ void Gemm::launch(const GemmArguments& a, CUstream stream) const {
   const auto range = std::find_if(ranges_.begin(), ranges_.end(),
                                   [&](const Range& r) { return a.m <= r.m_hi; });
   const KernelConfig& config = range->selection.config;
-  const LaunchPlan plan = launch_plan(config, problem_, a.m, gpu_.facts());
+  const LaunchPlan plan = experts_ > 0
+                              ? grouped_plan(config, problem_, experts_, a.m, gpu_.facts())
+                              : launch_plan(config, problem_, a.m, gpu_.facts());
   if (plan.workspace_bytes > 0) {
     require(a.workspace != 0 && a.workspace % 256 == 0,
             "workspace is null or not 256-byte aligned, and the kernel needs one");
@@ -173,11 +182,16 @@ void Gemm::launch(const GemmArguments& a, CUstream stream) const {
                           .out_type = a.out_type,
                           .partials_offset = static_cast<unsigned>(kCounterBytes)};
   const bool pdl = policy_ == Policy::graph_pdl && config.pdl;
-  if (parts_.count == 0) {
-    range->kernel->launch(params, plan, pdl ? Pdl::on : Pdl::off, stream);
-  } else {
+  const Pdl launch_pdl = pdl ? Pdl::on : Pdl::off;
+  if (experts_ > 0) {
+    const Groups groups{reinterpret_cast<const int*>(a.expert_offsets),
+                        static_cast<int>(experts_)};
+    range->kernel->launch(params, plan, launch_pdl, stream, &groups);
+  } else if (parts_.count > 0) {
     const OutputParts parts = placed(a);
-    range->kernel->launch(params, plan, pdl ? Pdl::on : Pdl::off, stream, &parts);
+    range->kernel->launch(params, plan, launch_pdl, stream, &parts);
+  } else {
+    range->kernel->launch(params, plan, launch_pdl, stream);
   }
 }
 
@@ -206,7 +220,11 @@ Runtime::Runtime(Gpu gpu, const RuntimeOptions& options)
 Selection Runtime::lookup(const GemmRequest& request, int64_t m) const {
   const Problem problem = problem_of(request, gpu_);
   if (const auto error = tokens_error(m)) throw std::invalid_argument(*error);
-  return nvfp4::lookup(*snapshot_, problem, m, request.policy);
+  if (request.experts == 0) return nvfp4::lookup(*snapshot_, problem, m, request.policy);
+  Selection selection;  // nothing is measured for groups yet
+  selection.config = grouped_config(problem, request.experts, m, gpu_.facts());
+  selection.config.pdl = selection.config.pdl && request.policy == Policy::graph_pdl;
+  return selection;
 }
 
 Compilation Runtime::compile(const std::string& source) const {
@@ -240,6 +258,10 @@ Gemm Runtime::prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi,
                       std::span<const int64_t> part_rows) const {
   const Problem problem = problem_of(request, gpu_);
   const OutputParts parts = parts_of(part_rows, problem);
+  require(parts.count == 0 || request.experts == 0, "a grouped GEMM has one output");
+  const KernelForm form = request.experts > 0 ? KernelForm::grouped
+                          : parts.count > 0   ? KernelForm::split_outputs
+                                              : KernelForm::dense;
   if (const auto error = tokens_error(m_lo)) throw std::invalid_argument(*error);
   if (const auto error = tokens_error(m_hi)) throw std::invalid_argument(*error);
   if (m_lo > m_hi) {
@@ -247,7 +269,7 @@ Gemm Runtime::prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi,
   }
   std::vector<Gemm::Range> ranges;
   for (const int64_t end : range_ends(*snapshot_, problem, m_lo, m_hi)) {
-    Selection selection = nvfp4::lookup(*snapshot_, problem, end, request.policy);
+    Selection selection = lookup(request, end);
     selection.config = within_counters(selection.config, problem, end, gpu_.facts());
     if (!ranges.empty() && ranges.back().selection.config == selection.config) {
       ranges.back().m_hi = end;
@@ -269,8 +291,7 @@ Gemm Runtime::prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi,
                [&](int64_t i) {
                  Gemm::Range& range = *distinct[i];
                  const KernelConfig& config = range.selection.config;
-                 const std::string source = emit_source(
-                     config, problem, parts.count == 0 ? Outputs::one : Outputs::parts);
+                 const std::string source = emit_source(config, problem, form);
                  range.kernel = load(source, config, range.resources);
                });
   for (Gemm::Range& range : ranges) {

@@ -35,6 +35,7 @@ struct GemmRequest {
   int64_t k = 0;
   Activation act = Activation::bf16;
   Policy policy = Policy::graph_pdl;
+  int64_t experts = 0;  ///< matrices of a grouped launch; 0: one matrix, a dense product
 };
 
 /// A part's output: device address, row stride in elements (0: the part's rows).
@@ -57,6 +58,7 @@ struct GemmArguments {
   int64_t ldo = 0;  ///< 0: N
   OutputType out_type = OutputType::bf16;
   std::span<const GemmOutput> outputs;  ///< one a part, for a GEMM with parts
+  CUdeviceptr expert_offsets = 0;       ///< [experts + 1] int32, for a grouped GEMM
 };
 
 /// Bytes of counters at the head of every workspace. One size for all kernels, so that GEMMs of any
@@ -98,6 +100,7 @@ class Gemm {
   Gpu gpu_;
   Problem problem_;
   Policy policy_;
+  int64_t experts_;
   std::shared_ptr<const Snapshot> snapshot_;  ///< selections look into it
   OutputParts parts_;                         ///< rows; count 0: one output
   std::vector<Range> ranges_;                 ///< ascending m_hi, never empty

@@ -66,9 +66,9 @@ struct GemmMma {
     loader.lane = lane;
   }
 
-  __device__ void run() {
+  __device__ void run(u32 worker, u32 workers) {
     if constexpr (kConfig.pdl) launch_dependents();
-    Scheduler scheduler(params, blockIdx.x, gridDim.x);
+    Scheduler scheduler(params, worker, workers);
     bool first = true;
     while (scheduler.has_work()) {
       const Segment segment = scheduler.next();
@@ -263,7 +263,7 @@ struct GemmMma {
 template <KernelConfig kConfig, int kN, int kK, typename Outputs>
 __device__ __forceinline__ void gemm_mma(const GemmParams& params, Outputs outputs) {
   extern __shared__ __align__(128) unsigned char smem[];
-  GemmMma<kConfig, kN, kK, Outputs>(params, outputs, smem).run();
+  GemmMma<kConfig, kN, kK, Outputs>(params, outputs, smem).run(blockIdx.x, gridDim.x);
 }
 
 }  // namespace nvfp4

@@ -34,4 +34,11 @@ struct OutputParts {
   int count;
 };
 
+/// Whose tokens a grouped launch has: those of expert e are rows [offsets[e], offsets[e + 1]) of the
+/// activations and of the output. Weights, scales and bias of the experts follow one another.
+struct Groups {
+  const int* offsets;  ///< [experts + 1], ascending from 0; the last is at most GemmParams::m
+  int experts;
+};
+
 }  // namespace nvfp4

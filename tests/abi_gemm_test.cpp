@@ -139,7 +139,7 @@ TEST_SUITE("abi_gemm") {
     CHECK(refusal([](auto& a) { a.out_type = NVFP4_FP8_E4M3; }) ==
           refused + "out_type = 3 is no output type");
     CHECK(refusal([](auto& a) { a.size = 3; }) ==
-          refused + "args->size is 3, at least 112 is needed");
+          refused + "args->size is 3, at least 120 is needed");
     CHECK(said(nvfp4_launch(gemm.handle, nullptr, nullptr)) == refused + "args is null");
     CHECK(refusal([](auto& a) { a.m = 0; }) == "NVFP4_OK");
   }

@@ -20,9 +20,19 @@ static_assert(nvfp4::smem_bytes(kConfig) == 79872, "host and device disagree");
 static_assert(nvfp4::threads(kConfig) == 128, "host and device disagree");
 extern "C" __global__ void __launch_bounds__(nvfp4::threads(kConfig), kConfig.ctas_per_sm)
 nvfp4_gemm(const __grid_constant__ nvfp4::GemmParams params) {
-  nvfp4::gemm_mma<kConfig, 4096, 1024>(params);
+  nvfp4::gemm_mma<kConfig, 4096, 1024>(params, nvfp4::OneOutput<4096>{params});
 }
 )");
+  }
+
+  TEST_CASE("a form adds its parameter and nothing else") {
+    const std::string split = emit_source({}, problem, KernelForm::split_outputs);
+    CHECK(split.find("nvfp4::OutputParts parts)") != std::string::npos);
+    CHECK(split.find("(params, nvfp4::SplitOutput{parts});") != std::string::npos);
+    const std::string grouped = emit_source({}, problem, KernelForm::grouped);
+    CHECK(grouped.starts_with("#include \"gemm_grouped.cuh\"\n"));
+    CHECK(grouped.find("nvfp4::gemm_mma_grouped<kConfig, 4096, 1024>(params, groups);") !=
+          std::string::npos);
   }
 
   TEST_CASE("different configs and shapes give different sources") {

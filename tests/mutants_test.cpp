@@ -81,7 +81,7 @@ const Mutant kMutants[] = {
      "phase = kAligned ? 0 : unit % 4;", "phase = 0;", kWide},
     {"stores rows beyond N",
      "epilogue.cuh",
-     "kN - row < kRowsPerThread ? kN - row : kRowsPerThread",
+     "rows.count - rows.row < kRowsPerThread ? rows.count - rows.row : kRowsPerThread",
      "kRowsPerThread",
      {"family=mma,act=bf16,block_n=32,block_m=8,warps_k=2,pdl=1", 109, 256, 8}},
     {"global scale of the wrong row tile", "epilogue.cuh", "params.global_scales[row / kTileRows]",

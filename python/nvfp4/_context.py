@@ -123,7 +123,8 @@ class Context(_Owner):
                          found.expected_us, found.f, found.m_tuned)
 
     def prepare(self, n: int, k: int, act: str = "bf16", *, m_min: int = 1, m_max: int = 64,
-                pdl: bool = False, part_rows: Sequence[int] | None = None) -> "Gemm":
+                pdl: bool = False, part_rows: Sequence[int] | None = None,
+                experts: int = 0) -> "Gemm":
         """The kernels for launches of up to m_max tokens, best from m_min on. May compile.
 
         n          Packed.rows
@@ -131,9 +132,10 @@ class Context(_Owner):
         pdl        launches may start before their predecessor on the stream has finished; weights
                    must then be complete before that predecessor started
         part_rows  of a stack whose parts write to buffers of their own
+        experts   so many matrices, one after another, of tokens sorted by expert; 0: one matrix
         """
         handle = ctypes.c_uint64()
-        problem = _problem(n, k, act, pdl, part_rows)
+        problem = _problem(n, k, act, pdl, part_rows, experts)
         call("prepare", self.handle, byref(problem), m_min, m_max, byref(handle))
         return Gemm(handle.value, n, k, act, m_min, m_max)
 
@@ -167,8 +169,8 @@ class Gemm(_Owner):
 
     def launch(self, m: int, *, weights: Any, global_scales: Any, activations: Any, out: Any = None,
                out_type: str | None = None, bias: Any = None, lda: int = 0, ldo: int = 0,
-               outputs: Sequence[tuple[Any, int]] | None = None, workspace: Any = None,
-               workspace_bytes: int = 0, stream: int = 0) -> None:
+               outputs: Sequence[tuple[Any, int]] | None = None, expert_offsets: Any = None,
+               workspace: Any = None, workspace_bytes: int = 0, stream: int = 0) -> None:
         """Enqueues out[m, n] = g(n) * sum_k A[m, k] * W[n, k] + bias[n]; may be captured in a graph.
 
         weights, global_scales  of a Packed, on the device
@@ -176,6 +178,7 @@ class Gemm(_Owner):
                      0 or a multiple of 8
         out          [m, n] of out_type (None: the GEMM's type); ldo: row stride in elements
         outputs      instead of out, for part_rows: (out, ldo) of each part
+        expert_offsets  [experts + 1] int32, for experts: rows of expert e are [e], [e + 1]
         workspace    workspace_bytes or more, 256-byte aligned, initialised; one for launches that
                      run one after another, another for each stream or graph beside them
         stream       a CUstream as an integer
@@ -187,15 +190,15 @@ class Gemm(_Owner):
                         address(bias), address(out), ldo,
                         self.act_code if out_type is None else _dtype(out_type),
                         ctypes.addressof(parts) if parts else 0, len(parts) if parts else 0,
-                        address(workspace), workspace_bytes, stream)
+                        address(expert_offsets), address(workspace), workspace_bytes, stream)
 
     def launch_raw(self, m: int, weights: int, global_scales: int, activations: int, lda: int,
                    bias: int, out: int, ldo: int, out_type: int, outputs: int, output_count: int,
-                   workspace: int, workspace_bytes: int, stream: int) -> None:
+                   expert_offsets: int, workspace: int, workspace_bytes: int, stream: int) -> None:
         """launch() on addresses, the shortest way."""
         arguments = _library.launch_args(m, weights, global_scales, activations, lda, bias, out, ldo,
-                                         out_type, outputs, output_count, workspace,
-                                         workspace_bytes)
+                                         out_type, outputs, output_count,
+                                         expert_offsets, workspace, workspace_bytes)
         if status := self._launch(self.handle, arguments, stream):
             _library.check(status)
 
@@ -205,8 +208,9 @@ def _text(value: str | None) -> bytes | None:
 
 
 def _problem(n: int, k: int, act: str, pdl: bool,
-             part_rows: Sequence[int] | None = None) -> _library.Problem:
-    problem = _library.Problem(n=n, k=k, act=_dtype(act), flags=_library.PDL if pdl else 0)
+             part_rows: Sequence[int] | None = None, experts: int = 0) -> _library.Problem:
+    problem = _library.Problem(n=n, k=k, act=_dtype(act), flags=_library.PDL if pdl else 0,
+                               experts=experts)
     if part_rows:
         problem.part_rows = (ctypes.c_int64 * len(part_rows))(*part_rows)
         problem.part_count = len(part_rows)

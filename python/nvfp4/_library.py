@@ -117,7 +117,8 @@ class DequantizeArgs(_Sized):
 
 class Problem(_Sized):
     _fields_ = [("size", c_size_t), ("n", c_int64), ("k", c_int64), ("act", c_int),
-                ("flags", c_uint32), ("part_rows", POINTER(c_int64)), ("part_count", c_size_t)]
+                ("flags", c_uint32), ("part_rows", POINTER(c_int64)), ("part_count", c_size_t),
+                ("experts", c_int64)]
 
 
 class Selection(_Sized):
@@ -133,12 +134,12 @@ class LaunchArgs(_Sized):
     _fields_ = [("size", c_size_t), ("m", c_int64), ("weights", c_void_p),
                 ("global_scales", c_void_p), ("activations", c_void_p), ("lda", c_int64),
                 ("bias", c_void_p), ("out", c_void_p), ("ldo", c_int64), ("out_type", c_int),
-                ("outputs", POINTER(Output)), ("output_count", c_size_t), ("workspace", c_void_p),
-                ("workspace_bytes", c_size_t)]
+                ("outputs", POINTER(Output)), ("output_count", c_size_t), ("expert_offsets", c_void_p),
+                ("workspace", c_void_p), ("workspace_bytes", c_size_t)]
 
 
 # The same as bytes, since it is made at every launch: a ctypes struct takes a microsecond more.
-_pack_launch_args = struct.Struct("@NqPPPqPPqi4xPNPN").pack
+_pack_launch_args = struct.Struct("@NqPPPqPPqi4xPNPPN").pack
 _LAUNCH_ARGS_BYTES = ctypes.sizeof(LaunchArgs)
 
 

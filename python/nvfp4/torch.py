@@ -132,7 +132,7 @@ def _gemm(x: torch.Tensor, packed: torch.Tensor, global_scales: torch.Tensor,
         workspace = (spaces.of_capture if capturing else spaces.of_stream)(stream, nbytes)
     gemm.launch_raw(m, packed.data_ptr(), global_scales.data_ptr(), x.data_ptr(), lda,
                     0 if bias is None else bias.data_ptr(), out.data_ptr(), n, gemm.act_code, 0,
-                    0, workspace, nbytes, stream)
+                    0, 0, workspace, nbytes, stream)
     return out
 
 

@@ -70,7 +70,7 @@ const WeightKernels& Context::weight_kernels() {
 }
 
 Context::Found Context::lookup(const GemmRequest& request, int64_t m) {
-  const Key key(request.n, request.k, m, request.act, request.policy);
+  const Key key(request.n, request.k, m, request.experts, request.act, request.policy);
   {
     const std::shared_lock lock(mutex_);
     if (const auto at = found_.find(key); at != found_.end()) return at->second;
@@ -109,7 +109,8 @@ GemmRequest request_of(const nvfp4_problem& problem) {
   return {.n = problem.n,
           .k = problem.k,
           .act = problem.act == NVFP4_FP16 ? Activation::fp16 : Activation::bf16,
-          .policy = problem.flags & NVFP4_PDL ? Policy::graph_pdl : Policy::graph};
+          .policy = problem.flags & NVFP4_PDL ? Policy::graph_pdl : Policy::graph,
+          .experts = problem.experts};
 }
 
 }  // namespace nvfp4::abi

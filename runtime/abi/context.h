@@ -44,7 +44,7 @@ class Context {
   Found lookup(const GemmRequest& request, int64_t m);
 
  private:
-  using Key = std::tuple<int64_t, int64_t, int64_t, Activation, Policy>;
+  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, Activation, Policy>;
 
   Runtime runtime_;
   std::atomic<bool> lost_ = false;

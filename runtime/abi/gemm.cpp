@@ -69,7 +69,8 @@ GemmArguments arguments_of(const nvfp4_launch_args& args, const PartOutputs& out
           .lda = args.lda,
           .ldo = args.ldo,
           .out_type = output_type(args.out_type),
-          .outputs = std::span(outputs.list).first(outputs.count)};
+          .outputs = std::span(outputs.list).first(outputs.count),
+          .expert_offsets = address(args.expert_offsets)};
 }
 
 }  // namespace

@@ -196,6 +196,9 @@ typedef struct nvfp4_problem {
    * n columns. */
   const int64_t* part_rows;
   size_t part_count;
+  /* Mixture of experts: so many matrices of n x k, one after another, in one launch; 0: one matrix.
+   * Their packed bytes, global scales ((n + 63) / 64 each) and biases (n each) follow one another. */
+  int64_t experts;
 } nvfp4_problem;
 
 typedef enum nvfp4_match {
@@ -254,6 +257,9 @@ typedef struct nvfp4_launch_args {
   nvfp4_dtype out_type;       /* NVFP4_BF16, NVFP4_FP16 or NVFP4_FP32 */
   const nvfp4_output* outputs; /* one a part, for a problem with parts */
   size_t output_count;
+  /* Device, [experts + 1], for a problem with experts: tokens of expert e are rows [offsets[e],
+   * offsets[e + 1]) of activations and out. It starts with 0, ascends, and ends with at most m. */
+  const int32_t* expert_offsets;
   void* workspace;            /* device, 256-byte aligned, initialised; null if the size is 0 */
   size_t workspace_bytes;
 } nvfp4_launch_args;
