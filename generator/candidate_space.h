@@ -21,8 +21,8 @@ std::optional<std::string> illegal_reason(const KernelConfig& config, const Devi
 llvm::SmallVector<KernelConfig, 0> candidates(const Problem& problem, int64_t m,
                                               const Device& device);
 
-/// The config of a grouped launch: mma, data-parallel, the best for a dense product of all rows of the
-/// experts that `m` tokens can reach and of the tokens of an average one.
+/// The config of a grouped launch: mma, data-parallel, the best for a dense product of all rows of
+/// the experts that `m` tokens can reach and of the tokens of an average one.
 KernelConfig grouped_config(const Problem& problem, int64_t experts, int64_t m,
                             const Device& device);
 

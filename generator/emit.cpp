@@ -32,19 +32,24 @@ std::string_view template_of(Family family, KernelForm form) {
 // The parameter of a form, and what its kernel is called with.
 std::string form_parameter(KernelForm form) {
   switch (form) {
-    case KernelForm::dense: return "";
+    case KernelForm::dense:
+      return "";
     case KernelForm::split_outputs:
       return ",\n           const __grid_constant__ nvfp4::OutputParts parts";
-    case KernelForm::grouped: return ",\n           const __grid_constant__ nvfp4::Groups groups";
+    case KernelForm::grouped:
+      return ",\n           const __grid_constant__ nvfp4::Groups groups";
   }
   return "";
 }
 
 std::string form_argument(KernelForm form, const Problem& problem) {
   switch (form) {
-    case KernelForm::dense: return fmt::format("nvfp4::OneOutput<{}>{{params}}", problem.n);
-    case KernelForm::split_outputs: return "nvfp4::SplitOutput{parts}";
-    case KernelForm::grouped: return "groups";
+    case KernelForm::dense:
+      return fmt::format("nvfp4::OneOutput<{}>{{params}}", problem.n);
+    case KernelForm::split_outputs:
+      return "nvfp4::SplitOutput{parts}";
+    case KernelForm::grouped:
+      return "groups";
   }
   return "";
 }

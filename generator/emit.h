@@ -13,8 +13,8 @@ namespace nvfp4 {
 /// Entry point of every emitted translation unit.
 inline constexpr char kKernelName[] = "nvfp4_gemm";
 
-/// What a kernel takes beside GemmParams: nothing; OutputParts, and stores each part of a stack in an
-/// output of its own; or Groups, for one launch over many experts (mma and data-parallel only).
+/// What a kernel takes beside GemmParams: nothing; OutputParts, and stores each part of a stack in
+/// an output of its own; or Groups, for one launch over many experts (mma and data-parallel only).
 enum class KernelForm { dense, split_outputs, grouped };
 
 /// The few lines that include the family's template, name the config and instantiate the kernel.

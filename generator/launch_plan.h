@@ -36,8 +36,8 @@ LaunchPlan launch_plan(const KernelConfig& config, const Problem& problem, int64
 LaunchPlan grouped_plan(const KernelConfig& config, const Problem& problem, int64_t experts,
                         int64_t m, const Device& device);
 
-/// Clusters of one config that run at once. A cluster lives in one GPC, and GPCs have odd numbers of
-/// SMs: an H100 runs 66 clusters of two CTAs but 30 of four (cuOccupancyMaxActiveClusters).
+/// Clusters of one config that run at once. A cluster lives in one GPC, and GPCs have odd numbers
+/// of SMs: an H100 runs 66 clusters of two CTAs but 30 of four (cuOccupancyMaxActiveClusters).
 int64_t resident_clusters(const KernelConfig& config, const Device& device);
 
 }  // namespace nvfp4

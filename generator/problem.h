@@ -17,7 +17,8 @@ namespace nvfp4 {
 constexpr int64_t kMaxM = 1 << 20;          ///< tokens of one launch
 constexpr int64_t kMaxDimension = 1 << 22;  ///< N and K: 4 Mi
 constexpr int64_t kMaxExperts = 4096;       ///< of a grouped launch
-constexpr int64_t kMaxStride = int64_t{1} << 36;  ///< of a row, in elements: m * stride fits 64 bits
+constexpr int64_t kMaxStride = int64_t{1}
+                               << 36;  ///< of a row, in elements: m * stride fits 64 bits
 
 enum class ProblemKind : int { dense = 0 };
 
@@ -47,8 +48,9 @@ std::string key_text(const Problem& problem);
 /// Rows that n rows of weights take: whole 64-row tiles.
 int64_t padded_rows(int64_t n);
 
-/// N of a stack of matrices of k columns, each of which starts on a tile: gaps included, but for one
-/// behind the last. Throws std::invalid_argument for no part, more than kMaxParts, or a bad shape.
+/// N of a stack of matrices of k columns, each of which starts on a tile: gaps included, but for
+/// one behind the last. Throws std::invalid_argument for no part, more than kMaxParts, or a bad
+/// shape.
 int64_t stack_rows(std::span<const int64_t> part_rows, int64_t k);
 
 /// Packed bytes of the weights: 0.5625 a weight after padding to 64 x 64.

@@ -62,6 +62,10 @@ def contents(libraries: Path) -> dict[str, bytes]:
     files = {f"{NAME}/{path.name}": path.read_bytes() for path in sorted((HERE / NAME).glob("*.py"))}
     for name in LIBRARIES:
         files[f"{NAME}/lib/{name}"] = library(libraries, name)
+    # Tuned databases: beside the libraries in a build tree, beside their folder where installed.
+    for folder in (libraries, libraries.parent):
+        for path in sorted((folder / "share" / NAME).glob("*.db")):
+            files.setdefault(f"{NAME}/share/{NAME}/{path.name}", path.read_bytes())
     info = f"{NAME}-{version()}.dist-info"
     files[f"{info}/METADATA"] = METADATA.format(name=NAME, version=version()).encode()
     files[f"{info}/WHEEL"] = WHEEL.format(tag=TAG).encode()

@@ -11,6 +11,8 @@
 #include <filesystem>
 #include <vector>
 
+#include "runtime/installed_files.h"
+
 namespace nvfp4 {
 namespace {
 
@@ -115,20 +117,6 @@ Library load_cuda() {
       {kCudaLibrary, "/usr/lib/wsl/lib/libcuda.so.1", "/usr/lib/x86_64-linux-gnu/libcuda.so.1",
        "/usr/lib64/libcuda.so.1", "/usr/lib/aarch64-linux-gnu/libcuda.so.1"},
       kInstallDriver);
-}
-
-/// Folders that hold the code of this function (an executable or a shared library) and the program.
-std::vector<std::filesystem::path> own_folders() {
-  std::vector<std::filesystem::path> folders;
-  std::error_code ignored;
-  Dl_info self{};
-  if (dladdr(reinterpret_cast<const void*>(&own_folders), &self) && self.dli_fname) {
-    const auto file = std::filesystem::canonical(self.dli_fname, ignored);
-    if (!file.empty()) folders.push_back(file.parent_path());
-  }
-  const auto program = std::filesystem::read_symlink("/proc/self/exe", ignored);
-  if (!program.empty()) folders.push_back(program.parent_path());
-  return folders;
 }
 
 Library load_emulator() {

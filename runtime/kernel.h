@@ -35,8 +35,8 @@ class Kernel {
               const void* extra = nullptr) const;
 
   /// The same without an exception.
-  CUresult try_launch(const GemmParams& params, const LaunchPlan& plan, Pdl pdl,
-                      CUstream stream, const void* extra = nullptr) const noexcept;
+  CUresult try_launch(const GemmParams& params, const LaunchPlan& plan, Pdl pdl, CUstream stream,
+                      const void* extra = nullptr) const noexcept;
 
  private:
   Gpu gpu_;

@@ -9,6 +9,7 @@
 
 #include "generator/candidate_space.h"
 #include "generator/emit.h"
+#include "runtime/installed_files.h"
 #include "runtime/parallel.h"
 #include "tuning_db/tuning_db.h"
 
@@ -23,7 +24,7 @@ Snapshot open_snapshot(const Gpu& gpu, const RuntimeOptions& options) {
     path = found.path;
     if (path.empty()) warnings.push_back(found.reason);
   }
-  Snapshot snapshot = load_snapshot(gpu.facts(), path, {}, warnings);
+  Snapshot snapshot = load_snapshot(gpu.facts(), path, shipped_databases(), warnings);
   for (const std::string& warning : warnings) {
     if (options.warn) options.warn(warning);
   }
@@ -63,8 +64,7 @@ OutputParts parts_of(std::span<const int64_t> part_rows, const Problem& problem)
   OutputParts parts{};
   if (part_rows.empty()) return parts;
   if (const int64_t rows = stack_rows(part_rows, problem.k); rows != problem.n) {
-    throw std::invalid_argument(
-        fmt::format("the parts make {} rows, N is {}", rows, problem.n));
+    throw std::invalid_argument(fmt::format("the parts make {} rows, N is {}", rows, problem.n));
   }
   int64_t first = 0;
   for (const int64_t rows : part_rows) {
@@ -123,9 +123,8 @@ Gemm::Gemm(Gpu gpu, const GemmRequest& request, std::shared_ptr<const Snapshot> 
       ranges_(std::move(ranges)) {
   // Within a range partial sums grow with M, or stay.
   for (const Range& range : ranges_) {
-    workspace_bytes_ =
-        std::max(workspace_bytes_,
-                 workspace_need(range.selection.config, problem_, range.m_hi, gpu_.facts()));
+    workspace_bytes_ = std::max(workspace_bytes_, workspace_need(range.selection.config, problem_,
+                                                                 range.m_hi, gpu_.facts()));
   }
 }
 
@@ -150,16 +149,14 @@ void Gemm::launch(const GemmArguments& a, CUstream stream) const {
           "expert_offsets are missing, not asked for or not 4-byte aligned");
   require(a.bias % 2 == 0, "bias is not aligned to its elements");
   if (lda < problem_.k || lda % 8 != 0 || lda > kMaxStride) {
-    throw std::invalid_argument(
-        fmt::format("lda = {} is below K = {}, no multiple of 8 or above {}", lda, problem_.k,
-                    kMaxStride));
+    throw std::invalid_argument(fmt::format(
+        "lda = {} is below K = {}, no multiple of 8 or above {}", lda, problem_.k, kMaxStride));
   }
-  const auto range = std::find_if(ranges_.begin(), ranges_.end(),
-                                  [&](const Range& r) { return a.m <= r.m_hi; });
+  const auto range =
+      std::find_if(ranges_.begin(), ranges_.end(), [&](const Range& r) { return a.m <= r.m_hi; });
   const KernelConfig& config = range->selection.config;
-  const LaunchPlan plan = experts_ > 0
-                              ? grouped_plan(config, problem_, experts_, a.m, gpu_.facts())
-                              : launch_plan(config, problem_, a.m, gpu_.facts());
+  const LaunchPlan plan = experts_ > 0 ? grouped_plan(config, problem_, experts_, a.m, gpu_.facts())
+                                       : launch_plan(config, problem_, a.m, gpu_.facts());
   if (plan.workspace_bytes > 0) {
     require(a.workspace != 0 && a.workspace % 256 == 0,
             "workspace is null or not 256-byte aligned, and the kernel needs one");
@@ -184,8 +181,7 @@ void Gemm::launch(const GemmArguments& a, CUstream stream) const {
   const bool pdl = policy_ == Policy::graph_pdl && config.pdl;
   const Pdl launch_pdl = pdl ? Pdl::on : Pdl::off;
   if (experts_ > 0) {
-    const Groups groups{reinterpret_cast<const int*>(a.expert_offsets),
-                        static_cast<int>(experts_)};
+    const Groups groups{reinterpret_cast<const int*>(a.expert_offsets), static_cast<int>(experts_)};
     range->kernel->launch(params, plan, launch_pdl, stream, &groups);
   } else if (parts_.count > 0) {
     const OutputParts parts = placed(a);

@@ -22,7 +22,7 @@
 namespace nvfp4 {
 
 struct RuntimeOptions {
-  std::optional<std::string> database;  ///< the user's; default_database_path(); "": none
+  std::optional<std::string> database;  ///< the user's; default_database_path(); "": none.
   std::optional<std::string> cache;     ///< cache_options_from_environment(); "": memory only
   /// Told, one line each and from any thread, what could not be used; the product goes on without
   /// it.

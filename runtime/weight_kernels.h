@@ -29,7 +29,8 @@ class WeightKernels {
   void dequantize(const WeightsParams& params, CUstream stream) const;
 
  private:
-  void launch(CUfunction function, int64_t ctas, const WeightsParams& params, CUstream stream) const;
+  void launch(CUfunction function, int64_t ctas, const WeightsParams& params,
+              CUstream stream) const;
 
   Gpu gpu_;
   Module module_;

@@ -132,8 +132,9 @@ TEST_SUITE("abi_gemm") {
           refused + "weights are null or not 16-byte aligned");
     CHECK(refusal([](auto& a) { a.m = kM + 1; }) ==
           refused + "M = 6 is outside what was prepared, 0 to 5");
-    CHECK(refusal([](auto& a) { a.m = INT64_MIN; })
-              .starts_with(refused + "M = -9223372036854775808 is outside"));
+    CHECK(refusal([](auto& a) {
+            a.m = INT64_MIN;
+          }).starts_with(refused + "M = -9223372036854775808 is outside"));
     CHECK(refusal([](auto& a) { a.lda = INT64_MAX - 7; }).starts_with(refused + "lda = "));
     CHECK(refusal([](auto& a) { a.ldo = -1; }).starts_with(refused + "out: ldo = -1"));
     CHECK(refusal([](auto& a) { a.out_type = NVFP4_FP8_E4M3; }) ==
@@ -162,7 +163,8 @@ TEST_SUITE("abi_gemm") {
     CHECK(nvfp4_workspace_size(handle, &bytes) == NVFP4_INVALID_HANDLE);
   }
 
-  TEST_CASE("a fault of anyone's kernel is a lost device, and later calls fail without the driver") {
+  TEST_CASE(
+      "a fault of anyone's kernel is a lost device, and later calls fail without the driver") {
     const EmulatedGpu emulated;
     const AbiContext context;
     const Operands operands(context.gpu);
@@ -184,9 +186,8 @@ TEST_SUITE("abi_gemm") {
       const ContextScope scope(context.gpu);
       const Stream stream(context.gpu);
       const nvfp4_launch_args args = gemm.with_workspace(operands.args());
-      const GraphExec graph = capture(context.gpu, stream.get(), [&] {
-        nvfp4_launch(gemm.handle, &args, stream.get());
-      });
+      const GraphExec graph = capture(context.gpu, stream.get(),
+                                      [&] { nvfp4_launch(gemm.handle, &args, stream.get()); });
       for (int i = 0; i < 5; ++i) graph.launch(stream.get());
       stream.synchronize();
       wrong = operands.wrong();

@@ -76,8 +76,8 @@ TEST_SUITE("abi_weights") {
     CHECK(packed.scales == std::vector<float>{0.5f, 0.5f});
 
     std::vector<uint8_t> codes(matrix.codes.size()), scales(matrix.scales.size());
-    REQUIRE(nvfp4_unpack(packed.bytes.data(), packed.bytes.size(), 100, 80, 0, 100, 1,
-                         codes.data(), scales.data()) == NVFP4_OK);
+    REQUIRE(nvfp4_unpack(packed.bytes.data(), packed.bytes.size(), 100, 80, 0, 100, 1, codes.data(),
+                         scales.data()) == NVFP4_OK);
     std::vector<uint8_t> again(packed.bytes.size());
     pack(codes, scales, 100, 80, again, 1, "weights");
     CHECK(again == expected);
@@ -164,7 +164,8 @@ TEST_SUITE("abi_weights") {
     for (int row = 0; row < n; ++row) {
       const bool nan = e4m3_is_nan(static_cast<uint8_t>(row));
       scales[row] = static_cast<uint8_t>(nan ? 0 : row);
-      for (int i = 0; i < 8; ++i) codes[row * 8 + i] = static_cast<uint8_t>(2 * i | (2 * i + 1) << 4);
+      for (int i = 0; i < 8; ++i)
+        codes[row * 8 + i] = static_cast<uint8_t>(2 * i | (2 * i + 1) << 4);
     }
     std::vector<float> expected(n * k), combined(n);
     for (int row = 0; row < n; ++row) combined[row] = e4m3_value(scales[row]) * 0.25f;
@@ -190,10 +191,18 @@ TEST_SUITE("abi_weights") {
         const int size = type == NVFP4_FP32 ? 4 : type == NVFP4_FP8_E4M3 ? 1 : 2;
         std::memcpy(&bits, &bytes[i * size], size);
         switch (type) {
-          case NVFP4_BF16: wanted = bf16_bits(expected[i]); break;
-          case NVFP4_FP16: wanted = fp16_bits(expected[i]); break;
-          case NVFP4_FP32: wanted = std::bit_cast<uint32_t>(expected[i]); break;
-          case NVFP4_FP8_E4M3: wanted = e4m3_code(expected[i]); break;
+          case NVFP4_BF16:
+            wanted = bf16_bits(expected[i]);
+            break;
+          case NVFP4_FP16:
+            wanted = fp16_bits(expected[i]);
+            break;
+          case NVFP4_FP32:
+            wanted = std::bit_cast<uint32_t>(expected[i]);
+            break;
+          case NVFP4_FP8_E4M3:
+            wanted = e4m3_code(expected[i]);
+            break;
         }
         // The packed form has one zero; the checkpoint's may be negative.
         const bool zeros = expected[i] == 0 && (bits & ((1u << (8 * size - 1)) - 1)) == 0;
@@ -231,7 +240,8 @@ TEST_SUITE("abi_weights") {
     std::vector<float> scales(n);
     for (int row = 0; row < n; ++row) {
       scales[row] = std::ldexp(1.0f + static_cast<float>(row % 97) / 97, row % 24 - 14);
-      for (int i = 0; i < 8; ++i) codes[row * 8 + i] = static_cast<uint8_t>(2 * i | (2 * i + 1) << 4);
+      for (int i = 0; i < 8; ++i)
+        codes[row * 8 + i] = static_cast<uint8_t>(2 * i | (2 * i + 1) << 4);
     }
     const DeviceBuffer device_codes = upload(context.gpu, codes);
     const DeviceBuffer device_scales = upload(context.gpu, scales);
@@ -321,11 +331,10 @@ TEST_SUITE("abi_weights") {
     nvfp4_packed_info info{.size = sizeof info};
     const int64_t rows[] = {1 << 22, 1 << 22};
     CHECK(said(nvfp4_packed_size(rows, 2, 64, &info)) == refused + "N = 8388608 exceeds 4194304");
-    CHECK(said(nvfp4_packed_size(rows, 0, 64, &info)) ==
-          refused + "0 parts: a stack has 1 to 8");
+    CHECK(said(nvfp4_packed_size(rows, 0, 64, &info)) == refused + "0 parts: a stack has 1 to 8");
     std::vector<uint8_t> codes(2048), scales(256);
-    CHECK(nvfp4_unpack(packed.bytes.data(), 2304, 64, 64, 32, 32, 1, codes.data(),
-                       scales.data()) == NVFP4_INVALID_ARGUMENT);
+    CHECK(nvfp4_unpack(packed.bytes.data(), 2304, 64, 64, 32, 32, 1, codes.data(), scales.data()) ==
+          NVFP4_INVALID_ARGUMENT);
     CHECK(nvfp4_unpack(packed.bytes.data(), 2304, 64, 64, 0, 65, 1, codes.data(), scales.data()) ==
           NVFP4_INVALID_ARGUMENT);
   }

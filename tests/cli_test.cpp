@@ -234,6 +234,14 @@ TEST_SUITE("cli refusals") {
     CHECK(contains(result.err, "HOME"));
     CHECK(run_cli("db path", {"HOME", "XDG_DATA_HOME", "NVFP4_DB"}).code == 1);
     CHECK(run_cli("db path", {"NVFP4_DB=/x/y.db"}).out == "/x/y.db\n");
+    const TemporaryFolder folder;
+    const std::string database = folder / "h100.db";
+    const std::string build = "db build " NVFP4_SOURCE_DIR "/tuning_db/gpus/h100-sxm5.csv " + database;
+    CHECK(run_cli(build).code == 0);
+    CHECK(run_cli(build).code == 1);  // it exists
+    CHECK(run_cli(build + " --force").code == 0);
+    CHECK(run_cli("db export --db " + database).out.starts_with("# NVFP4 winners, version 1\n"));
+    CHECK(run_cli("db export --db " + database + ".none").code == 1);
   }
 
   TEST_CASE("a full disk under standard output is a failure") {

@@ -24,8 +24,7 @@ struct Experts {
     offsets.push_back(0);
     for (const int64_t count : tokens) {
       cases.push_back(make_gate_case(
-          GateKind::exact,
-          {.n = kN, .k = kK, .m = std::max<int64_t>(count, 1), .bias = true},
+          GateKind::exact, {.n = kN, .k = kK, .m = std::max<int64_t>(count, 1), .bias = true},
           10 + cases.size()));
       add(cases.back(), count);
       offsets.push_back(offsets.back() + static_cast<int32_t>(count));
@@ -147,9 +146,9 @@ TEST_SUITE("grouped") {
     };
     CHECK(tiles(8, 0) == 0);
     CHECK(tiles(8, 1) == 1);
-    CHECK(tiles(8, 8) == 8);     // one each
-    CHECK(tiles(8, 23) == 8);    // 15 more fit into the tiles that are there
-    CHECK(tiles(8, 24) == 9);    // 17, 1, 1, ...
+    CHECK(tiles(8, 8) == 8);   // one each
+    CHECK(tiles(8, 23) == 8);  // 15 more fit into the tiles that are there
+    CHECK(tiles(8, 24) == 9);  // 17, 1, 1, ...
     CHECK(tiles(1, 33) == 3);
     const KernelConfig chosen = grouped_config(problem, 128, 64, device);
     CHECK(chosen.family == Family::mma);

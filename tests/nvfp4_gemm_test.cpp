@@ -136,8 +136,7 @@ TEST_SUITE("nvfp4_gemm") {
       CHECK(range.m_hi > previous);
       CHECK(range.selection.config == runtime.lookup(request, range.m_hi).config);
       for (const Gemm::Range& other : gemm.ranges()) {
-        CHECK((range.kernel == other.kernel) ==
-              (range.selection.config == other.selection.config));
+        CHECK((range.kernel == other.kernel) == (range.selection.config == other.selection.config));
       }
       previous = range.m_hi;
     }
@@ -153,8 +152,7 @@ TEST_SUITE("nvfp4_gemm") {
       TuningDb database(path, Access::read_write);
       const int64_t run = database.add_run(run_on(device));
       for (const int64_t m : {1, 16, 24}) {
-        Measurement row =
-            measurement_of(config_of(m == 16 ? 16 : 8), m, 5, Provenance::modelled);
+        Measurement row = measurement_of(config_of(m == 16 ? 16 : 8), m, 5, Provenance::modelled);
         row.problem.n = kN;
         row.problem.k = kK;
         add_winner(database, run, device, row);

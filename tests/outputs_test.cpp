@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stacks whose parts are stored in outputs of their own: the same bits as the columns of one output,
-// in every family and schedule, aligned or not, and nothing beside them.
+// Stacks whose parts are stored in outputs of their own: the same bits as the columns of one
+// output, in every family and schedule, aligned or not, and nothing beside them.
 #include <doctest/doctest.h>
 
 #include <cstring>
@@ -38,8 +38,8 @@ struct Stack {
   Problem problem() const { return {.n = kN, .k = kK, .arch = gpu.facts().arch}; }
 
   Kernel kernel(const KernelConfig& config, KernelForm form) const {
-    const Compilation compiled = Compiler::open().compile(
-        emit_source(config, problem(), form), gpu.facts().arch);
+    const Compilation compiled =
+        Compiler::open().compile(emit_source(config, problem(), form), gpu.facts().arch);
     REQUIRE_MESSAGE(compiled.ok, compiled.log);
     return Kernel(gpu, compiled.ptx, smem_bytes(config));
   }

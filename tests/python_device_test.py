@@ -43,6 +43,23 @@ class DeviceTest(unittest.TestCase):
                         workspace_bytes=gemm.workspace_bytes)
             return self.emulator.download(out, (m, packed.rows), np.float32)
 
+    def test_one_launch_runs_all_experts(self) -> None:
+        tokens, n, k = (3, 0, 5), 72, 64
+        experts = [exact_operands(n, k, max(count, 1), seed) for seed, count in enumerate(tokens)]
+        packed = [nvfp4.pack(nvfp4.Matrix(codes, scales, 0.5)) for codes, scales, _ in experts]
+        rows = np.concatenate([x[:count] for (_, _, x), count in zip(experts, tokens)])
+        up = self.emulator.upload
+        out = up(np.full((sum(tokens), n), np.nan, np.float32))
+        with self.context.prepare(n, k, m_max=16, experts=len(tokens)) as gemm:
+            gemm.launch(sum(tokens), weights=up(np.concatenate([p.data for p in packed])),
+                        global_scales=up(np.concatenate([p.global_scales for p in packed])),
+                        activations=up(bf16_bits(rows)), out=out, out_type="fp32",
+                        expert_offsets=up(np.cumsum([0, *tokens], dtype=np.int32)))
+        got = self.emulator.download(out, (sum(tokens), n), np.float32)
+        want = np.concatenate([x[:count] @ weights_of(codes, scales, 0.5).T
+                               for (codes, scales, x), count in zip(experts, tokens)])
+        np.testing.assert_array_equal(got, want)
+
     def test_parts_of_a_stack_write_to_buffers_of_their_own(self) -> None:
         parts = [exact_operands(n, 64, 3, n) for n in (70, 40)]
         packed = nvfp4.pack(*(nvfp4.Matrix(codes, scales, 0.5) for codes, scales, _ in parts))

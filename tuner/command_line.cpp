@@ -37,6 +37,7 @@ constexpr char kExamples[] = R"(Examples:
   nvfp4-tune inspect ./Qwen3-8B-NVFP4 --pack qwen3-8b.packed
                                                     the packed weights as a file that is mapped
   nvfp4-tune db path                                where winners are kept
+  nvfp4-tune db export > h100.csv                   ... as text; db build makes a database of it
 
 Every long option has a twin in the environment: NVFP4_DEVICE for --device, NVFP4_MAX_CANDIDATES
 for --max-candidates. The command line wins. Results go to standard output, the rest to standard error.
@@ -287,6 +288,10 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   inspect->add_option("DIR", line.checkpoint);
   CLI::App* db = app.add_subcommand("db", "the tuning database");
   const CLI::App* path = db->add_subcommand("path", "print where it is");
+  const CLI::App* exported = db->add_subcommand("export", "print the measured winners as text");
+  CLI::App* build = db->add_subcommand("build", "make a database to ship of such a text");
+  build->add_option("TEXT", line.winners)->required();
+  build->add_option("FILE", line.shipped)->required();
   app.require_subcommand(0, 1);
   db->require_subcommand(1);
   for (CLI::App* sub : app.get_subcommands({})) sub->fallthrough()->set_help_flag();
@@ -323,9 +328,11 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   if (bench->parsed()) std::tie(line.command, command) = std::pair(Command::bench, 'b');
   if (inspect->parsed()) std::tie(line.command, command) = std::pair(Command::inspect, 'i');
   if (path->parsed()) std::tie(line.command, command) = std::pair(Command::db_path, 'd');
+  if (exported->parsed()) std::tie(line.command, command) = std::pair(Command::db_export, 'd');
+  if (build->parsed()) std::tie(line.command, command) = std::pair(Command::db_build, 's');
   const OptionValues values(app, command);
   read_options(values, line);
-  if (line.command == Command::db_path) return line;
+  if (command == 'd' || command == 's') return line;
   if (line.command == Command::inspect) {
     read_inspect(values, line);
     return line;

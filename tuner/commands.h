@@ -32,7 +32,7 @@ struct Answered {
   std::string text;
 };
 
-/// Runs tune, lookup, emit, bench, inspect or db path. Throws UsageError, UnknownDevice,
+/// Runs any command but help, version and worker. Throws UsageError, UnknownDevice,
 /// DriverError, CudaError, CompilerError, DatabaseError, MeasureError, WorkerError, FileError, or
 /// what run_inspect() throws.
 Answered run_command(const CommandLine& line, const Terminal& terminal);

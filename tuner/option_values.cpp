@@ -32,7 +32,7 @@ constexpr OptionSpec kOptions[] = {
     {"seed", "N", "of the explored candidates and the test data (default 1)", "tb"},
     {"jobs", "N", "compile processes (default: by cores and memory)", "tbi"},
     {"max-candidates", "N", "configs tried for each M (default: by effort)", "t"},
-    {"force", nullptr, "measure again what the database already knows", "ti"},
+    {"force", nullptr, "measure again what the database already knows; replace a file", "tis"},
     {"config", "TEXT", "this config and no other; tune takes several", "te"},
     {"strict", nullptr, "exit 6 unless a tuned kernel answers", "l"},
     {"arch", "NAME", "sm_80 | sm_86 | sm_89 | sm_90a (default: the device's)", "e"},

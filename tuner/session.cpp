@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "runtime/installed_files.h"
 #include "tuning_db/tuning_db.h"
 
 namespace nvfp4 {
@@ -54,7 +55,7 @@ std::string user_database(const CommandLine& line, const Terminal& terminal) {
 
 Snapshot open_snapshot(const CommandLine& line, const Device& device, const Terminal& terminal) {
   Warnings warnings;
-  Snapshot snapshot = load_snapshot(device, user_database(line, terminal), {}, warnings);
+  Snapshot snapshot = load_snapshot(device, user_database(line, terminal), shipped_databases(), warnings);
   for (const std::string& warning : warnings) warn(terminal, warning);
   return snapshot;
 }

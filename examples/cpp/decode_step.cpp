@@ -2,15 +2,16 @@
 // One decode step of an MLP as a serving engine would run it: pack the weights once, prepare the
 // kernels, capture the step in a CUDA graph, replay it.
 //
-//   hidden --[gate_up]--> intermediate --[down]--> hidden      (the activation function is left out)
+//   hidden --[gate_up]--> intermediate --[down]--> hidden      (the activation function is left
+//   out)
 //
 // Usage: decode_step [emulated:h100]
 #include <cuda.h>
-#include <nvfp4/nvfp4.hpp>
 
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <nvfp4/nvfp4.hpp>
 #include <random>
 #include <vector>
 
@@ -55,8 +56,8 @@ struct Linear {
     for (float& weight : numbers) weight = normal(random);
     std::vector<uint8_t> codes(n * k / 2), scales(n * k / 16);
     auto part = nvfp4::sized<nvfp4_part>();  // a checkpoint gives codes, scales and global scale
-    nvfp4::check(nvfp4_quantize(numbers.data(), n, k, 0, codes.data(), scales.data(),
-                                &part.global_scale));
+    nvfp4::check(
+        nvfp4_quantize(numbers.data(), n, k, 0, codes.data(), scales.data(), &part.global_scale));
     part.n = n;
     part.codes = codes.data();
     part.scales = scales.data();

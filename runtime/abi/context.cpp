@@ -138,9 +138,8 @@ nvfp4_status nvfp4_context_create(const nvfp4_context_options* options, nvfp4_co
     }
     std::shared_ptr<Context> opened = open_context(asked.device, runtime);
     static std::once_flag once;
-    std::call_once(once, [] {
-      pthread_atfork(nullptr, nullptr, [] { forked = had_context.load(); });
-    });
+    std::call_once(once,
+                   [] { pthread_atfork(nullptr, nullptr, [] { forked = had_context.load(); }); });
     had_context = true;
     *context = contexts().insert(std::move(opened));
   });

@@ -31,10 +31,14 @@ CUdeviceptr address(const void* pointer) { return reinterpret_cast<CUdeviceptr>(
 
 OutputType output_type(nvfp4_dtype type) {
   switch (type) {
-    case NVFP4_BF16: return OutputType::bf16;
-    case NVFP4_FP16: return OutputType::fp16;
-    case NVFP4_FP32: return OutputType::fp32;
-    default: refuse(fmt::format("out_type = {} is no output type", static_cast<int>(type)));
+    case NVFP4_BF16:
+      return OutputType::bf16;
+    case NVFP4_FP16:
+      return OutputType::fp16;
+    case NVFP4_FP32:
+      return OutputType::fp32;
+    default:
+      refuse(fmt::format("out_type = {} is no output type", static_cast<int>(type)));
   }
 }
 

@@ -76,18 +76,30 @@ const char* nvfp4_last_error(void) { return nvfp4::abi::last_error(); }
 
 const char* nvfp4_status_name(nvfp4_status status) {
   switch (status) {
-    case NVFP4_OK: return "NVFP4_OK";
-    case NVFP4_INVALID_ARGUMENT: return "NVFP4_INVALID_ARGUMENT";
-    case NVFP4_INVALID_HANDLE: return "NVFP4_INVALID_HANDLE";
-    case NVFP4_BAD_DATA: return "NVFP4_BAD_DATA";
-    case NVFP4_NO_DEVICE: return "NVFP4_NO_DEVICE";
-    case NVFP4_NO_COMPILER: return "NVFP4_NO_COMPILER";
-    case NVFP4_COMPILE_ERROR: return "NVFP4_COMPILE_ERROR";
-    case NVFP4_OUT_OF_MEMORY: return "NVFP4_OUT_OF_MEMORY";
-    case NVFP4_DRIVER_ERROR: return "NVFP4_DRIVER_ERROR";
-    case NVFP4_DEVICE_LOST: return "NVFP4_DEVICE_LOST";
-    case NVFP4_FORKED: return "NVFP4_FORKED";
-    case NVFP4_INTERNAL: return "NVFP4_INTERNAL";
+    case NVFP4_OK:
+      return "NVFP4_OK";
+    case NVFP4_INVALID_ARGUMENT:
+      return "NVFP4_INVALID_ARGUMENT";
+    case NVFP4_INVALID_HANDLE:
+      return "NVFP4_INVALID_HANDLE";
+    case NVFP4_BAD_DATA:
+      return "NVFP4_BAD_DATA";
+    case NVFP4_NO_DEVICE:
+      return "NVFP4_NO_DEVICE";
+    case NVFP4_NO_COMPILER:
+      return "NVFP4_NO_COMPILER";
+    case NVFP4_COMPILE_ERROR:
+      return "NVFP4_COMPILE_ERROR";
+    case NVFP4_OUT_OF_MEMORY:
+      return "NVFP4_OUT_OF_MEMORY";
+    case NVFP4_DRIVER_ERROR:
+      return "NVFP4_DRIVER_ERROR";
+    case NVFP4_DEVICE_LOST:
+      return "NVFP4_DEVICE_LOST";
+    case NVFP4_FORKED:
+      return "NVFP4_FORKED";
+    case NVFP4_INTERNAL:
+      return "NVFP4_INTERNAL";
   }
   return "unknown status";
 }

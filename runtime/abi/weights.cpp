@@ -54,8 +54,8 @@ std::vector<nvfp4_part> parts_of(const nvfp4_part* parts, size_t count, int64_t 
     if (part.codes_stride == 0) part.codes_stride = k / 2;
     if (part.scales_stride == 0) part.scales_stride = k / kBlockSize;
     if (part.codes_stride < k / 2 || part.codes_stride > kMaxStride) {
-      refuse(fmt::format("{}: codes_stride = {} is below K / 2 = {}", name, part.codes_stride,
-                         k / 2));
+      refuse(
+          fmt::format("{}: codes_stride = {} is below K / 2 = {}", name, part.codes_stride, k / 2));
     }
     if (part.scales_stride < k / kBlockSize || part.scales_stride > kMaxStride) {
       refuse(fmt::format("{}: scales_stride = {} is below K / 16 = {}", name, part.scales_stride,
@@ -100,9 +100,10 @@ void check_rows(int64_t rows, int64_t k, size_t bytes, int64_t row, int64_t n) {
   if (const auto error = shape_error(rows, k)) refuse(*error);
   check_size("packed_bytes", bytes, static_cast<size_t>(packed_bytes(rows, k)));
   if (row % kTileRows != 0 || row < 0 || n < 1 || n > rows - row) {
-    refuse(fmt::format("rows [{}, {} + {}) of {}: a range starts on a multiple of {} and ends "
-                       "inside the matrix",
-                       row, row, n, rows, kTileRows));
+    refuse(
+        fmt::format("rows [{}, {} + {}) of {}: a range starts on a multiple of {} and ends "
+                    "inside the matrix",
+                    row, row, n, rows, kTileRows));
   }
 }
 
@@ -189,9 +190,8 @@ nvfp4_status nvfp4_packed_size(const int64_t* part_rows, size_t count, int64_t k
   });
 }
 
-nvfp4_status nvfp4_pack(const nvfp4_part* parts, size_t count, int64_t k, int threads,
-                        void* packed, size_t packed_bytes, float* global_scales,
-                        size_t scale_count) {
+nvfp4_status nvfp4_pack(const nvfp4_part* parts, size_t count, int64_t k, int threads, void* packed,
+                        size_t packed_bytes, float* global_scales, size_t scale_count) {
   return guarded([&] {
     const std::vector<nvfp4_part> list = parts_of(parts, count, k);
     const Stack stack = stack_of(list, k);
@@ -248,7 +248,8 @@ nvfp4_status nvfp4_pack_on_device(nvfp4_context context, const nvfp4_part* parts
            .k = static_cast<int>(k)},
           on);
       if (nan) {
-        throw StatusError(NVFP4_BAD_DATA, fmt::format("{}: a block scale of row {} is NaN", name, *nan));
+        throw StatusError(NVFP4_BAD_DATA,
+                          fmt::format("{}: a block scale of row {} is NaN", name, *nan));
       }
     }
     const std::vector<float> scales = global_scales_of(list, stack);

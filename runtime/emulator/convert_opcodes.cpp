@@ -44,7 +44,8 @@ To from_integral_float(double value) {
   return static_cast<To>(value);
 }
 
-/// The operands of cvt.To.From: only here a source may lie in a wider register, whose low bits count.
+/// The operands of cvt.To.From: only here a source may lie in a wider register, whose low bits
+/// count.
 template <class To, class From>
 std::string cvt_operands() {
   const char source = sizeof(From) == 8 ? 'd' : sizeof(From) == 4 ? 'W' : 'H';

@@ -21,7 +21,8 @@ namespace nvfp4::emulator {
 
 /// Operand kinds, destinations before '=': p predicate, q predicate that may be left out, h 16-bit,
 /// w 32-bit, d 64-bit, n 8-bit value in a 16- or 32-bit register, o 32-bit source that may be left
-/// out, a address, H and W 16 and 32 bits of a register that may be wider. Vectors in braces are written out: four registers are "wwww".
+/// out, a address, H and W 16 and 32 bits of a register that may be wider. Vectors in braces are
+/// written out: four registers are "wwww".
 struct OpcodeEntry {
   std::string operands;
   Handler execute = nullptr;

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Winners with their evidence as text that a person reviews and git compares: one card a file, one
+// winner a line, sorted. Databases that are shipped are made of it.
+//
+//   # NVFP4 winners, version 1
+//   arch = sm_90a                     facts of the card: what makes another one the same
+//   sm_count = 132
+//   l2_bytes = 52428800
+//   smem_per_block = 232448
+//   bandwidth_class = 34
+//   n,k,act,policy,m_lo,m_hi,m,us,...,config
+//   4096,4096,bf16,graph+pdl,1,7,1,4.654,...,"family=mma,..."
+//
+// Lines that begin with # after the first are for people. Nothing else of the machine or of its user
+// is in it.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "tuning_db/tuning_db.h"
+
+namespace nvfp4 {
+
+/// The measured winners of `database` on a real card. Throws DatabaseError when there is none, or
+/// when they are of several cards.
+std::string winners_text(TuningDb& database);
+
+/// Adds what `text` holds to `database`, in one transaction, and returns the number of winners.
+/// Throws DatabaseError with `name` and the line of the first defect; nothing is added then.
+int64_t add_winners_text(TuningDb& database, std::string_view text, std::string_view name);
+
+}  // namespace nvfp4
