@@ -76,7 +76,7 @@ typedef struct nvfp4_context_options {
   size_t size;
   const char* device;   /* null: the context that is current, else the primary one of GPU 0.
                          * "N": the primary one of GPU N. "emulated:h100": no GPU, for tests. */
-  const char* database; /* null: the user's ($XDG_DATA_HOME/nvfp4); "": none */
+  const char* database; /* null: the user's ($XDG_DATA_HOME/nvfp4); "": none. Shipped ones answer after it. */
   const char* cache;    /* null: the user's ($XDG_CACHE_HOME/nvfp4); "": kernels in memory only */
   nvfp4_log log;
   void* log_user;
