@@ -180,8 +180,8 @@ void read_inspect(const OptionValues& values, CommandLine& line) {
     throw UsageError(fmt::format("{} is empty", values.label("pack")));
   }
   if (const std::optional<std::string> why = tokens_error(line.batch * line.step_tokens)) {
-    throw UsageError(fmt::format("{} times {}: {}", values.label("batch"), values.label("tokens"),
-                                 *why));
+    throw UsageError(
+        fmt::format("{} times {}: {}", values.label("batch"), values.label("tokens"), *why));
   }
 }
 
@@ -282,8 +282,8 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   const CLI::App* emit = app.add_subcommand("emit", "print a kernel: source, PTX or resources");
   const CLI::App* bench =
       app.add_subcommand("bench", "measure what the library would run, for a suite of shapes");
-  CLI::App* inspect =
-      app.add_subcommand("inspect", "say what a checkpoint holds, needs, and what is wrong with it");
+  CLI::App* inspect = app.add_subcommand(
+      "inspect", "say what a checkpoint holds, needs, and what is wrong with it");
   CommandLine line;
   inspect->add_option("DIR", line.checkpoint);
   CLI::App* db = app.add_subcommand("db", "the tuning database");

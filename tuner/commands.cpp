@@ -193,7 +193,8 @@ Answered run_db_build(const CommandLine& line) {
     TuningDb database(part, Access::read_write);
     winners = add_winners_text(database, text, line.winners);
   }
-  std::filesystem::permissions(part, std::filesystem::perms(0644));  // for everyone, unlike a user's
+  std::filesystem::permissions(part,
+                               std::filesystem::perms(0644));  // for everyone, unlike a user's
   std::filesystem::rename(part, line.shipped);
   return {.text = fmt::format("{} winners in {}\n", winners, line.shipped)};
 }

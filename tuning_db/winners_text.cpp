@@ -194,11 +194,10 @@ std::string winners_text(TuningDb& database) {
     text += fmt::format(
         "{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{},{:.0f},{:.1f},{:.1f},{:.3f},{:.0f},{},{},{},"
         "{},{},{},\"{}\"\n",
-        w.problem.n, w.problem.k, name(w.problem.act), name(w.policy), w.interval.lo,
-        w.interval.hi, w.m_tuned, t.median_us, t.q1_us, t.q3_us, t.samples, t.gbps, t.pct_ceiling,
-        t.tflops, t.f, t.clock_mhz, m.kernel.registers, m.kernel.smem_bytes, m.kernel.code_hash,
-        m.toolchain.nvrtc, m.toolchain.driver, m.toolchain.template_digest,
-        config_text(w.config));
+        w.problem.n, w.problem.k, name(w.problem.act), name(w.policy), w.interval.lo, w.interval.hi,
+        w.m_tuned, t.median_us, t.q1_us, t.q3_us, t.samples, t.gbps, t.pct_ceiling, t.tflops, t.f,
+        t.clock_mhz, m.kernel.registers, m.kernel.smem_bytes, m.kernel.code_hash, m.toolchain.nvrtc,
+        m.toolchain.driver, m.toolchain.template_digest, config_text(w.config));
   }
   return text;
 }

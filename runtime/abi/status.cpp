@@ -3,9 +3,12 @@
 
 #include <new>
 
+#include "runtime/checkpoint.h"
 #include "runtime/compiler.h"
 #include "runtime/gpu.h"
+#include "runtime/json_text.h"
 #include "runtime/pack.h"
+#include "runtime/packed_file.h"
 #include "runtime/quantize.h"
 
 namespace nvfp4::abi {
@@ -44,6 +47,14 @@ nvfp4_status status_of_exception() noexcept {
   } catch (const CudaError& error) {
     return keep(status_of(error), error.what());
   } catch (const PackError& error) {
+    return keep(NVFP4_BAD_DATA, error.what());
+  } catch (const CheckpointError& error) {
+    return keep(NVFP4_BAD_DATA, error.what());
+  } catch (const PackedFileError& error) {
+    return keep(NVFP4_BAD_DATA, error.what());
+  } catch (const SafetensorsError& error) {
+    return keep(NVFP4_BAD_DATA, error.what());
+  } catch (const JsonError& error) {
     return keep(NVFP4_BAD_DATA, error.what());
   } catch (const QuantizeError& error) {
     return keep(NVFP4_BAD_DATA, error.what());

@@ -40,7 +40,7 @@ typedef enum nvfp4_status {
   NVFP4_OK = 0,
   NVFP4_INVALID_ARGUMENT = 1, /* null, misaligned, out of range, a size that does not fit */
   NVFP4_INVALID_HANDLE = 2,   /* never created, or destroyed */
-  NVFP4_BAD_DATA = 3,         /* weights that cannot be represented, e.g. a NaN scale */
+  NVFP4_BAD_DATA = 3,         /* weights without a packed form, e.g. a NaN scale; a bad file */
   NVFP4_NO_DEVICE = 4,        /* no driver, no GPU, or one that is not supported */
   NVFP4_NO_COMPILER = 5,      /* no NVRTC, or one that the driver is too old for */
   NVFP4_COMPILE_ERROR = 6,
@@ -177,6 +177,47 @@ typedef struct nvfp4_dequantize_args {
 
 NVFP4_API nvfp4_status nvfp4_dequantize(nvfp4_context context, const nvfp4_dequantize_args* args,
                                         nvfp4_stream stream);
+
+/* --- Files. --- */
+
+typedef uint64_t nvfp4_checkpoint; /* 0 is never a handle */
+
+/* Opens a folder with an NVFP4 checkpoint (modelopt or compressed-tensors, one safetensors file or
+ * shards), such a file, or one that `nvfp4-tune inspect --pack` wrote. Reads headers and global
+ * scales. A file that is none of these, or that is not what it says, is NVFP4_BAD_DATA. Needs no
+ * device. */
+NVFP4_API nvfp4_status nvfp4_checkpoint_open(const char* path, nvfp4_checkpoint* checkpoint);
+NVFP4_API nvfp4_status nvfp4_checkpoint_close(nvfp4_checkpoint checkpoint);
+
+/* How many GEMMs its NVFP4 layers make, and how many things in it cannot be used; either may be
+ * null. A problem is a line that names the tensor; its layer is in no stack. */
+NVFP4_API nvfp4_status nvfp4_checkpoint_count(nvfp4_checkpoint checkpoint, size_t* stacks,
+                                              size_t* problems);
+NVFP4_API nvfp4_status nvfp4_checkpoint_problem(nvfp4_checkpoint checkpoint, size_t index,
+                                                const char** text);
+
+/* One GEMM: a layer, or layers with the same input (q, k and v; gate and up) as a stack. */
+typedef struct nvfp4_stack_info {
+  size_t size;
+  const char* name; /* "model.layers.3.self_attn.qkv_proj"; lives as long as the checkpoint */
+  int64_t rows;     /* N for nvfp4_prepare */
+  int64_t k;
+  size_t packed_bytes;
+  size_t global_scales; /* floats */
+  size_t part_count;
+  int64_t part_rows[NVFP4_MAX_PARTS];
+  const void* packed; /* of a packed file: its bytes, mapped; else null */
+} nvfp4_stack_info;
+
+/* Stacks are in the order of the model's layers. */
+NVFP4_API nvfp4_status nvfp4_checkpoint_stack(nvfp4_checkpoint checkpoint, size_t index,
+                                              nvfp4_stack_info* info);
+
+/* Reads and packs a stack into the caller's memory, 64 rows at a time, with up to `threads` threads
+ * (0: all cores). Several stacks may be packed at once. */
+NVFP4_API nvfp4_status nvfp4_checkpoint_pack(nvfp4_checkpoint checkpoint, size_t index, int threads,
+                                             void* packed, size_t packed_bytes,
+                                             float* global_scales, size_t scale_count);
 
 /* --- The product. --- */
 

@@ -151,6 +151,62 @@ inline Packed pack(const std::vector<nvfp4_part>& parts, int64_t k) {
   return packed;
 }
 
+/// The NVFP4 layers of a checkpoint's folder or file, or of a packed file.
+class Checkpoint {
+ public:
+  explicit Checkpoint(const char* path) { check(nvfp4_checkpoint_open(path, &handle_)); }
+  ~Checkpoint() {
+    if (handle_ != 0) nvfp4_checkpoint_close(handle_);
+  }
+  Checkpoint(Checkpoint&& other) noexcept : handle_(std::exchange(other.handle_, 0)) {}
+  Checkpoint& operator=(Checkpoint&& other) noexcept {
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+
+  nvfp4_checkpoint get() const noexcept { return handle_; }
+
+  size_t stacks() const {
+    size_t count = 0;
+    check(nvfp4_checkpoint_count(handle_, &count, nullptr));
+    return count;
+  }
+
+  std::vector<std::string> problems() const {
+    size_t count = 0;
+    check(nvfp4_checkpoint_count(handle_, nullptr, &count));
+    std::vector<std::string> list;
+    for (size_t i = 0; i < count; ++i) {
+      const char* text = nullptr;
+      check(nvfp4_checkpoint_problem(handle_, i, &text));
+      list.emplace_back(text);
+    }
+    return list;
+  }
+
+  nvfp4_stack_info stack(size_t index) const {
+    auto info = sized<nvfp4_stack_info>();
+    check(nvfp4_checkpoint_stack(handle_, index, &info));
+    return info;
+  }
+
+  /// Packs with all cores.
+  Packed pack(size_t index) const {
+    const nvfp4_stack_info info = stack(index);
+    Packed packed;
+    packed.rows = info.rows;
+    packed.k = info.k;
+    packed.bytes.resize(info.packed_bytes);
+    packed.global_scales.resize(info.global_scales);
+    check(nvfp4_checkpoint_pack(handle_, index, 0, packed.bytes.data(), packed.bytes.size(),
+                                packed.global_scales.data(), packed.global_scales.size()));
+    return packed;
+  }
+
+ private:
+  nvfp4_checkpoint handle_ = 0;
+};
+
 }  // namespace nvfp4
 
 #endif
