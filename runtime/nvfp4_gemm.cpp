@@ -59,8 +59,7 @@ OutputParts parts_of(std::span<const int64_t> part_rows, const Problem& problem)
   OutputParts parts{};
   if (part_rows.empty()) return parts;
   if (const int64_t rows = stack_rows(part_rows, problem.k); rows != problem.n) {
-    throw std::invalid_argument(
-        fmt::format("the parts make {} rows, N is {}", rows, problem.n));
+    throw std::invalid_argument(fmt::format("the parts make {} rows, N is {}", rows, problem.n));
   }
   int64_t first = 0;
   for (const int64_t rows : part_rows) {
@@ -118,9 +117,8 @@ Gemm::Gemm(Gpu gpu, const GemmRequest& request, std::shared_ptr<const Snapshot> 
       ranges_(std::move(ranges)) {
   // Within a range partial sums grow with M, or stay.
   for (const Range& range : ranges_) {
-    workspace_bytes_ =
-        std::max(workspace_bytes_,
-                 workspace_need(range.selection.config, problem_, range.m_hi, gpu_.facts()));
+    workspace_bytes_ = std::max(workspace_bytes_, workspace_need(range.selection.config, problem_,
+                                                                 range.m_hi, gpu_.facts()));
   }
 }
 
@@ -143,12 +141,11 @@ void Gemm::launch(const GemmArguments& a, CUstream stream) const {
           "global_scales is null or not 4-byte aligned");
   require(a.bias % 2 == 0, "bias is not aligned to its elements");
   if (lda < problem_.k || lda % 8 != 0 || lda > kMaxStride) {
-    throw std::invalid_argument(
-        fmt::format("lda = {} is below K = {}, no multiple of 8 or above {}", lda, problem_.k,
-                    kMaxStride));
+    throw std::invalid_argument(fmt::format(
+        "lda = {} is below K = {}, no multiple of 8 or above {}", lda, problem_.k, kMaxStride));
   }
-  const auto range = std::find_if(ranges_.begin(), ranges_.end(),
-                                  [&](const Range& r) { return a.m <= r.m_hi; });
+  const auto range =
+      std::find_if(ranges_.begin(), ranges_.end(), [&](const Range& r) { return a.m <= r.m_hi; });
   const KernelConfig& config = range->selection.config;
   const LaunchPlan plan = launch_plan(config, problem_, a.m, gpu_.facts());
   if (plan.workspace_bytes > 0) {
@@ -201,7 +198,8 @@ Runtime::Runtime(Gpu gpu, const RuntimeOptions& options)
     : gpu_(std::move(gpu)),
       snapshot_(std::make_shared<const Snapshot>(open_snapshot(gpu_, options))),
       compiler_(Compiler::open(gpu_.emulated() ? 0 : gpu_.driver().version())),
-      cache_(std::make_unique<CubinCache>(cache_options(options))) {}
+      cache_(std::make_unique<CubinCache>(cache_options(options))),
+      loaded_(std::make_unique<LoadedKernels>()) {}
 
 Selection Runtime::lookup(const GemmRequest& request, int64_t m) const {
   const Problem problem = problem_of(request, gpu_);
@@ -219,6 +217,35 @@ Compilation Runtime::compile(const std::string& source) const {
 
 std::shared_ptr<const Kernel> Runtime::load(const std::string& source, const KernelConfig& config,
                                             KernelResources& resources) const {
+  std::shared_ptr<Loaded> entry;
+  {
+    const std::lock_guard lock(loaded_->mutex);
+    std::shared_ptr<Loaded>& found = loaded_->by_source[source];
+    if (!found) {
+      found = std::make_shared<Loaded>();
+      // Forgets kernels that nobody holds any more. Entries are only handed out under this lock, so
+      // one that the table alone has stays so; its mutex orders what its last user wrote.
+      std::erase_if(loaded_->by_source, [&](const auto& other) {
+        if (other.second == found || other.second.use_count() > 1) return false;
+        const std::lock_guard last_user(other.second->mutex);
+        return other.second->kernel.expired();
+      });
+    }
+    entry = found;
+  }
+  const std::lock_guard lock(entry->mutex);
+  std::shared_ptr<const Kernel> kernel = entry->kernel.lock();
+  if (!kernel) {
+    kernel = load_now(source, config, entry->resources);
+    entry->kernel = kernel;
+  }
+  resources = entry->resources;
+  return kernel;
+}
+
+std::shared_ptr<const Kernel> Runtime::load_now(const std::string& source,
+                                                const KernelConfig& config,
+                                                KernelResources& resources) const {
   const auto attempt = [&] {
     const ContextScope scope(gpu_);
     const Compilation compilation = compile(source);
@@ -229,7 +256,7 @@ std::shared_ptr<const Kernel> Runtime::load(const std::string& source, const Ker
   try {
     return attempt();
   } catch (const CudaError& error) {
-    if (error.is_sticky()) throw;
+    if (error.is_sticky() || error.code() == CUDA_ERROR_OUT_OF_MEMORY) throw;
   }
   // The driver refuses what the cache kept: an invalid entry must never be a failure.
   cache_->set_aside(cache_key(compiler_, source, gpu_.facts().arch));
@@ -269,8 +296,8 @@ Gemm Runtime::prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi,
                [&](int64_t i) {
                  Gemm::Range& range = *distinct[i];
                  const KernelConfig& config = range.selection.config;
-                 const std::string source = emit_source(
-                     config, problem, parts.count == 0 ? Outputs::one : Outputs::parts);
+                 const std::string source =
+                     emit_source(config, problem, parts.count == 0 ? Outputs::one : Outputs::parts);
                  range.kernel = load(source, config, range.resources);
                });
   for (Gemm::Range& range : ranges) {
