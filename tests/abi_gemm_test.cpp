@@ -3,76 +3,14 @@
 
 #include <thread>
 
-#include "generator/problem.h"
-#include "runtime/pack.h"
-#include "tests/abi_fixture.h"
+#include "tests/abi_product.h"
 #include "tests/emulated_gpu.h"
-#include "tuner/gate_data.h"
 
 using namespace nvfp4;
 
 namespace {
 
-constexpr int64_t kN = 200, kK = 320, kM = 5;
-
-/// A packed matrix with activations, all on the device, and what the product must be.
-struct Operands {
-  explicit Operands(const Gpu& gpu, uint64_t seed = 2)
-      : data(make_gate_case(GateKind::exact, {.n = kN, .k = kK, .m = kM, .bias = true}, seed)),
-        weights(upload(gpu, packed())),
-        activations(upload(gpu, data.activations)),
-        scales(upload(gpu, data.global_scales)),
-        bias(upload(gpu, data.bias)),
-        out(gpu, kM * kN * 2) {}
-
-  std::vector<uint8_t> packed() const {
-    std::vector<uint8_t> bytes(packed_bytes(kN, kK));
-    pack(data.codes, data.scales, kN, kK, bytes, 1, "weights");
-    return bytes;
-  }
-
-  nvfp4_launch_args args() const {
-    nvfp4_launch_args args{};
-    args.size = sizeof args;
-    args.m = kM;
-    args.weights = weights.as();
-    args.global_scales = scales.as<float>();
-    args.activations = activations.as();
-    args.lda = data.lda;
-    args.bias = bias.as();
-    args.out = out.as();
-    return args;
-  }
-
-  std::string wrong() const {
-    const auto bytes = download<uint8_t>(out);
-    return check(data, bytes.data(), kN, OutputType::bf16).value_or("");
-  }
-
-  GateCase data;
-  DeviceBuffer weights, activations, scales, bias, out;
-};
-
-struct PreparedGemm {
-  explicit PreparedGemm(const AbiContext& context, int64_t m_max = kM) : workspace(context.gpu, 0) {
-    const nvfp4_problem problem = problem_of(kN, kK);
-    REQUIRE(said(nvfp4_prepare(context.handle, &problem, 1, m_max, &handle)) == "NVFP4_OK");
-    REQUIRE(nvfp4_workspace_size(handle, &bytes) == NVFP4_OK);
-    workspace = DeviceBuffer(context.gpu, bytes);
-    REQUIRE(nvfp4_workspace_init(context.handle, workspace.as(), bytes, nullptr) == NVFP4_OK);
-  }
-  ~PreparedGemm() { nvfp4_gemm_destroy(handle); }
-
-  nvfp4_launch_args with_workspace(nvfp4_launch_args args) const {
-    args.workspace = workspace.as();
-    args.workspace_bytes = bytes;
-    return args;
-  }
-
-  nvfp4_gemm handle = 0;
-  size_t bytes = 0;
-  DeviceBuffer workspace;
-};
+constexpr int64_t kM = Operands::kM;
 
 }  // namespace
 
@@ -132,8 +70,9 @@ TEST_SUITE("abi_gemm") {
           refused + "weights are null or not 16-byte aligned");
     CHECK(refusal([](auto& a) { a.m = kM + 1; }) ==
           refused + "M = 6 is outside what was prepared, 0 to 5");
-    CHECK(refusal([](auto& a) { a.m = INT64_MIN; })
-              .starts_with(refused + "M = -9223372036854775808 is outside"));
+    CHECK(refusal([](auto& a) {
+            a.m = INT64_MIN;
+          }).starts_with(refused + "M = -9223372036854775808 is outside"));
     CHECK(refusal([](auto& a) { a.lda = INT64_MAX - 7; }).starts_with(refused + "lda = "));
     CHECK(refusal([](auto& a) { a.ldo = -1; }).starts_with(refused + "out: ldo = -1"));
     CHECK(refusal([](auto& a) { a.out_type = NVFP4_FP8_E4M3; }) ==
@@ -162,7 +101,8 @@ TEST_SUITE("abi_gemm") {
     CHECK(nvfp4_workspace_size(handle, &bytes) == NVFP4_INVALID_HANDLE);
   }
 
-  TEST_CASE("a fault of anyone's kernel is a lost device, and later calls fail without the driver") {
+  TEST_CASE(
+      "a fault of anyone's kernel is a lost device, and later calls fail without the driver") {
     const EmulatedGpu emulated;
     const AbiContext context;
     const Operands operands(context.gpu);
@@ -184,9 +124,8 @@ TEST_SUITE("abi_gemm") {
       const ContextScope scope(context.gpu);
       const Stream stream(context.gpu);
       const nvfp4_launch_args args = gemm.with_workspace(operands.args());
-      const GraphExec graph = capture(context.gpu, stream.get(), [&] {
-        nvfp4_launch(gemm.handle, &args, stream.get());
-      });
+      const GraphExec graph = capture(context.gpu, stream.get(),
+                                      [&] { nvfp4_launch(gemm.handle, &args, stream.get()); });
       for (int i = 0; i < 5; ++i) graph.launch(stream.get());
       stream.synchronize();
       wrong = operands.wrong();
