@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "nvfp4/nvfp4.h"
-#include "runtime/cuda.h"
 #include "tests/fuzz/call_input.h"
+#include "tests/fuzz/call_world.h"
 
 using namespace nvfp4;
 
@@ -27,32 +27,6 @@ nvfp4_status checked(nvfp4_status status) {
   require(!text.empty() && text.find('\n') == text.npos);
   return status;
 }
-
-/// What outlives an input: a context that was expensive to make, and memory of its device.
-struct World {
-  static constexpr size_t kRegion = 64 << 10, kRegions = 8;
-
-  World() : gpu(open_device("emulated:a100").gpu), memory(gpu, kRegion * kRegions) {
-    memory.fill(std::byte{0});
-    nvfp4_context_options options{};
-    options.size = sizeof options;
-    options.device = "emulated:a100";
-    options.database = "";
-    require(nvfp4_context_create(&options, &context) == NVFP4_OK);
-  }
-
-  /// The start of a region, mostly; else what must be refused.
-  template <class T = void>
-  T* device(Input& input, size_t region) const {
-    const int kind = input.byte() % 16;
-    if (kind == 14) return nullptr;
-    return memory.as<T>(region * kRegion + (kind == 15 ? 1 : 0));
-  }
-
-  Gpu gpu;
-  DeviceBuffer memory;
-  nvfp4_context context = 0;
-};
 
 World& world() {
   static auto& made = *new World;
@@ -132,7 +106,9 @@ class Calls {
         input_.one_of<const char*>({"emulated:a100", "emulated:", "auto", "9999", "x", "-1"});
     options.value.database = input_.byte() % 2 ? "" : "/nonexistent/user.db";
     nvfp4_context context = 7;
-    if (contexts_.size() > 1) options.value.device = "emulated:none";
+    if (contexts_.size() > 1 || !(input_.rarely() && input_.rarely())) {
+      options.value.device = "emulated:none";
+    }
     const nvfp4_context_options* given = options.pointer(input_);
     if (!given) return;  // a real GPU, if there is one
     if (checked(nvfp4_context_create(given, &context)) == NVFP4_OK) {
@@ -281,12 +257,11 @@ class Calls {
   void prepare() {
     const uint64_t context = handle(contexts_);
     Struct<nvfp4_problem> problem(input_);
-    const int64_t rows[] = {64, 16};
     const bool parts = input_.rarely();
     problem.value.n = parts ? 80 : 16;
     problem.value.k = 64;
     problem.value.act = input_.enumerator<nvfp4_dtype>();
-    if (parts) problem.value.part_rows = input_.rarely() ? nullptr : rows;
+    if (parts) problem.value.part_rows = input_.rarely() ? nullptr : World::kParts;
     if (parts) problem.value.part_count = input_.one_of<size_t>({2, 2, 1, 9, SIZE_MAX});
     if (problem.value.part_count == 1) problem.value.n = 64 + 1;  // refused
     if (input_.rarely()) problem.value.n = input_.one_of<int64_t>({0, -1, INT64_MIN, INT64_MAX});
