@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <vector>
+
 namespace nvfp4 {
 namespace {
 
@@ -32,28 +34,32 @@ Device part(std::string name, Arch arch, int sms, int64_t l2, int64_t memory, do
   return d;
 }
 
-const KnownPart kParts[] = {
-    {"a100",
-     part("NVIDIA A100-SXM4-80GB", {8, 0}, 108, 40 * kMiB, 80 * kGiB, 2039e9, 1.41e9, 312e12),
-     "NVIDIA A100 80GB datasheet, June 2021; A100 architecture whitepaper"},
-    {"a10g", part("NVIDIA A10G", {8, 6}, 80, 6 * kMiB, 24 * kGiB, 600e9, 1.71e9, 70e12),
-     "NVIDIA A10G datasheet (AWS G5)"},
-    {"l40s", part("NVIDIA L40S", {8, 9}, 142, 96 * kMiB, 48 * kGiB, 864e9, 2.52e9, 362e12),
-     "NVIDIA L40S datasheet; Ada architecture whitepaper"},
-    {"rtx4090",
-     part("NVIDIA GeForce RTX 4090", {8, 9}, 128, 72 * kMiB, 24 * kGiB, 1008e9, 2.52e9, 165.2e12),
-     "Ada architecture whitepaper, appendix A"},
-    {"rtx3090",
-     part("NVIDIA GeForce RTX 3090", {8, 6}, 82, 6 * kMiB, 24 * kGiB, 936e9, 1.695e9, 71e12),
-     "GA102 architecture whitepaper, appendix A"},
-    {"h100",
-     part("NVIDIA H100 80GB HBM3", {9, 0, true}, 132, 50 * kMiB, 80 * kGiB, 3352e9, 1.98e9,
-          989.4e12),
-     "NVIDIA H100 SXM datasheet; Hopper architecture whitepaper"},
-    {"h200",
-     part("NVIDIA H200", {9, 0, true}, 132, 50 * kMiB, 141 * kGiB, 4800e9, 1.98e9, 989.4e12),
-     "NVIDIA H200 SXM datasheet; L2, which it does not give, as on the H100 (the same chip)"},
-};
+// Never destroyed: threads, and a program's own destructors, may ask while the process exits.
+const std::vector<KnownPart>& parts() {
+  static const auto& list = *new std::vector<KnownPart>{
+      {"a100",
+       part("NVIDIA A100-SXM4-80GB", {8, 0}, 108, 40 * kMiB, 80 * kGiB, 2039e9, 1.41e9, 312e12),
+       "NVIDIA A100 80GB datasheet, June 2021; A100 architecture whitepaper"},
+      {"a10g", part("NVIDIA A10G", {8, 6}, 80, 6 * kMiB, 24 * kGiB, 600e9, 1.71e9, 70e12),
+       "NVIDIA A10G datasheet (AWS G5)"},
+      {"l40s", part("NVIDIA L40S", {8, 9}, 142, 96 * kMiB, 48 * kGiB, 864e9, 2.52e9, 362e12),
+       "NVIDIA L40S datasheet; Ada architecture whitepaper"},
+      {"rtx4090",
+       part("NVIDIA GeForce RTX 4090", {8, 9}, 128, 72 * kMiB, 24 * kGiB, 1008e9, 2.52e9, 165.2e12),
+       "Ada architecture whitepaper, appendix A"},
+      {"rtx3090",
+       part("NVIDIA GeForce RTX 3090", {8, 6}, 82, 6 * kMiB, 24 * kGiB, 936e9, 1.695e9, 71e12),
+       "GA102 architecture whitepaper, appendix A"},
+      {"h100",
+       part("NVIDIA H100 80GB HBM3", {9, 0, true}, 132, 50 * kMiB, 80 * kGiB, 3352e9, 1.98e9,
+            989.4e12),
+       "NVIDIA H100 SXM datasheet; Hopper architecture whitepaper"},
+      {"h200",
+       part("NVIDIA H200", {9, 0, true}, 132, 50 * kMiB, 141 * kGiB, 4800e9, 1.98e9, 989.4e12),
+       "NVIDIA H200 SXM datasheet; L2, which it does not give, as on the H100 (the same chip)"},
+  };
+  return list;
+}
 
 std::string arch_name(const char* prefix, Arch arch) {
   return fmt::format("{}_{}{}{}", prefix, arch.major, arch.minor, arch.accelerated ? "a" : "");
@@ -85,10 +91,10 @@ std::optional<Arch> target_arch(int major, int minor) {
   return std::nullopt;
 }
 
-std::span<const KnownPart> known_parts() { return kParts; }
+std::span<const KnownPart> known_parts() { return parts(); }
 
 const KnownPart* find_part(std::string_view id) {
-  for (const KnownPart& part : kParts) {
+  for (const KnownPart& part : parts()) {
     if (part.id == id) return &part;
   }
   return nullptr;

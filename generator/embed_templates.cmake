@@ -30,12 +30,13 @@ ${body}};
 
 std::span<const TemplateFile> template_files() { return kFiles; }
 
+// Never destroyed: a program may prepare kernels from its own destructors.
 const std::string& template_digest() {
-  static const std::string digest = [] {
+  static const std::string& digest = *new std::string([] {
     Digest d(\"templates\");
     for (const TemplateFile& file : kFiles) d.field(file.name, file.text);
     return d.hex();
-  }();
+  }());
   return digest;
 }
 

@@ -8,6 +8,12 @@
 #include <fmt/format.h>
 #include <link.h>
 #include <nvrtc.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <mutex>
+#include <set>
+#include <shared_mutex>
 
 #include "runtime/nvrtc_search.h"
 
@@ -45,6 +51,45 @@ constexpr int kOldestMinor = 3;
 constexpr char kHowToInstall[] =
     "install cuda-nvrtc-13-0 (NVIDIA's Debian repository) or libnvrtc12 (Debian 13 non-free), or "
     "'pip install nvidia-cuda-nvrtc', or set NVFP4_NVRTC to the library's path";
+
+// NVRTC cleans up when the process exits, and a compilation that is under way then, or begins, has
+// crashed it. So exit waits for those under way, and later ones are refused. Never destroyed.
+struct ExitGate {
+  std::shared_mutex mutex;
+  bool closed = false;
+  std::set<void*> libraries;  ///< whose clean-up comes after close_gate()
+  const pid_t process = getpid();
+};
+
+ExitGate& exit_gate() {
+  static auto& gate = *new ExitGate;
+  return gate;
+}
+
+void close_gate() {
+  ExitGate& gate = exit_gate();
+  // In a child of fork the mutex may be held by a thread that is not there.
+  if (getpid() != gate.process) return;
+  const std::unique_lock lock(gate.mutex);
+  gate.closed = true;
+}
+
+/// After the library has loaded all its parts: what registers last runs first.
+void close_gate_before_cleanup_of(void* library) {
+  const std::unique_lock lock(exit_gate().mutex);
+  if (exit_gate().libraries.insert(library).second) std::atexit(close_gate);
+}
+
+/// Held while NVRTC works.
+class CompilerUse {
+ public:
+  CompilerUse() : lock_(exit_gate().mutex) {
+    if (exit_gate().closed) throw CompilerError("the process is exiting: NVRTC works no more");
+  }
+
+ private:
+  std::shared_lock<std::shared_mutex> lock_;
+};
 
 /// One program under compilation.
 class Program {
@@ -136,6 +181,7 @@ std::string Compiler::Library::refusal(int driver_version) const {
 /// file) and the head of its PTX tells builds of one version apart, for which NVRTC has no
 /// function.
 void Compiler::Library::identify() {
+  const CompilerUse use;
   Program program(destroy);
   const char* option = "--gpu-architecture=compute_80";
   nvrtcResult result = create(&program.handle, "extern \"C\" __global__ void probe() {}",
@@ -164,6 +210,7 @@ Compiler Compiler::open(int driver_version) {
       const std::string reason = library->refusal(driver_version);
       if (!reason.empty()) throw CompilerError(reason);
       library->identify();
+      close_gate_before_cleanup_of(handle);
       return library;
     } catch (const CompilerError& error) {
       if (refused.empty()) refused = error.what();
@@ -204,6 +251,7 @@ std::vector<std::string> Compiler::options(Arch arch) const {
 
 Compilation Compiler::compile(std::string_view source, Arch arch,
                               std::span<const TemplateFile> headers) const {
+  const CompilerUse use;
   const Library& nvrtc = *library_;
   std::vector<std::string> strings;  // NVRTC wants terminated strings, which views need not be
   strings.reserve(headers.size() * 2);

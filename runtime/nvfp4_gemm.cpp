@@ -211,7 +211,8 @@ Runtime::Runtime(Gpu gpu, const RuntimeOptions& options)
     : gpu_(std::move(gpu)),
       snapshot_(std::make_shared<const Snapshot>(open_snapshot(gpu_, options))),
       compiler_(Compiler::open(gpu_.emulated() ? 0 : gpu_.driver().version())),
-      cache_(std::make_unique<CubinCache>(cache_options(options))) {}
+      cache_(std::make_unique<CubinCache>(cache_options(options))),
+      loaded_(std::make_unique<LoadedKernels>()) {}
 
 Selection Runtime::lookup(const GemmRequest& request, int64_t m) const {
   const Problem problem = problem_of(request, gpu_);
@@ -233,6 +234,35 @@ Compilation Runtime::compile(const std::string& source) const {
 
 std::shared_ptr<const Kernel> Runtime::load(const std::string& source, const KernelConfig& config,
                                             KernelResources& resources) const {
+  std::shared_ptr<Loaded> entry;
+  {
+    const std::lock_guard lock(loaded_->mutex);
+    std::shared_ptr<Loaded>& found = loaded_->by_source[source];
+    if (!found) {
+      found = std::make_shared<Loaded>();
+      // Forgets kernels that nobody holds any more. Entries are only handed out under this lock, so
+      // one that the table alone has stays so; its mutex orders what its last user wrote.
+      std::erase_if(loaded_->by_source, [&](const auto& other) {
+        if (other.second == found || other.second.use_count() > 1) return false;
+        const std::lock_guard last_user(other.second->mutex);
+        return other.second->kernel.expired();
+      });
+    }
+    entry = found;
+  }
+  const std::lock_guard lock(entry->mutex);
+  std::shared_ptr<const Kernel> kernel = entry->kernel.lock();
+  if (!kernel) {
+    kernel = load_now(source, config, entry->resources);
+    entry->kernel = kernel;
+  }
+  resources = entry->resources;
+  return kernel;
+}
+
+std::shared_ptr<const Kernel> Runtime::load_now(const std::string& source,
+                                                const KernelConfig& config,
+                                                KernelResources& resources) const {
   const auto attempt = [&] {
     const ContextScope scope(gpu_);
     const Compilation compilation = compile(source);
@@ -243,7 +273,7 @@ std::shared_ptr<const Kernel> Runtime::load(const std::string& source, const Ker
   try {
     return attempt();
   } catch (const CudaError& error) {
-    if (error.is_sticky()) throw;
+    if (error.is_sticky() || error.code() == CUDA_ERROR_OUT_OF_MEMORY) throw;
   }
   // The driver refuses what the cache kept: an invalid entry must never be a failure.
   cache_->set_aside(cache_key(compiler_, source, gpu_.facts().arch));

@@ -6,7 +6,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -122,7 +124,7 @@ class Runtime {
   Selection lookup(const GemmRequest& request, int64_t m) const;
 
   /// Loads what launches of up to `m_hi` tokens need, at their best from `m_lo` on; compiles, in
-  /// parallel, what the cache lacks. With `part_rows`, rows of a stack's parts (stack_rows() makes
+  /// parallel, what the cache lacks. A kernel is loaded once, whoever asks for it at once. With `part_rows`, rows of a stack's parts (stack_rows() makes
   /// N), each part has an output of its own. Throws std::invalid_argument, CudaError, or
   /// CompilerError when a config does not compile.
   Gemm prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi,
@@ -132,13 +134,28 @@ class Runtime {
   Compilation compile(const std::string& source) const;
 
  private:
+  /// A kernel while someone holds it. Its mutex is held while one thread loads it, so that others
+  /// wait for that one.
+  struct Loaded {
+    std::mutex mutex;
+    std::weak_ptr<const Kernel> kernel;
+    KernelResources resources;
+  };
+  struct LoadedKernels {
+    std::mutex mutex;
+    std::map<std::string, std::shared_ptr<Loaded>> by_source;
+  };
+
   std::shared_ptr<const Kernel> load(const std::string& source, const KernelConfig& config,
                                      KernelResources& resources) const;
+  std::shared_ptr<const Kernel> load_now(const std::string& source, const KernelConfig& config,
+                                         KernelResources& resources) const;
 
   Gpu gpu_;
   std::shared_ptr<const Snapshot> snapshot_;
   Compiler compiler_;
   std::unique_ptr<CubinCache> cache_;
+  std::unique_ptr<LoadedKernels> loaded_;
 };
 
 }  // namespace nvfp4

@@ -21,8 +21,9 @@ constexpr int64_t kRowBlock = 16;  // rows that one thread decodes at a time
 constexpr int kTokens = 4;
 constexpr int kRows = 2;
 
-// Compiled twice, chosen at load time: AVX2 and FMA double the speed of the baseline.
-#if defined(__x86_64__)
+// Compiled twice, chosen at load time: AVX2 and FMA double the speed of the baseline. Once for
+// ThreadSanitizer, which is called by the function that chooses, before it has started.
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
 #define NVFP4_AVX2_TOO __attribute__((target_clones("arch=haswell", "default")))
 #else
 #define NVFP4_AVX2_TOO

@@ -138,12 +138,13 @@ void migrate(Connection& connection, int64_t version) {
                          .c_str());
 }
 
+// Never destroyed: a program may open databases from its own destructors.
 const std::string& current_schema() {
-  static const std::string listing = [] {
+  static const std::string& listing = *new std::string([] {
     Connection connection("", Access::memory);
     migrate(connection, 0);
     return schema_listing(connection);
-  }();
+  }());
   return listing;
 }
 

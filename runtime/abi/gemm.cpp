@@ -102,7 +102,8 @@ nvfp4_status nvfp4_prepare(nvfp4_context context, const nvfp4_problem* problem, 
     }
     Gemm prepared = found->runtime().prepare(request_of(asked), m_min, m_max,
                                              {asked.part_rows, asked.part_count});
-    *gemm = gemms().insert(std::make_shared<PreparedGemm>(found, std::move(prepared)));
+    *gemm =
+        gemms().insert(std::make_shared<PreparedGemm>(PreparedGemm{found, std::move(prepared)}));
   });
 }
 

@@ -235,8 +235,7 @@ CUresult CUDAAPI cuCtxSetCurrent(CUcontext context) {
 CUresult CUDAAPI cuCtxPushCurrent(CUcontext context) {
   return change_context([&](DriverState& driver) {
     if (!driver.contexts.find(context)) return CUDA_ERROR_INVALID_CONTEXT;
-    context_stack().push_back(context);
-    return CUDA_SUCCESS;
+    return context_stack().push_back(context) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
   });
 }
 

@@ -21,6 +21,7 @@ CUresult CUDAAPI cuDeviceGetUuid_v2(CUuuid* uuid, CUdevice device);
 }
 #pragma GCC visibility pop
 
+#include <array>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -157,8 +158,27 @@ DriverState& state();
 /// The parts by ordinal: h100 first, then known_parts() in order.
 const std::vector<const KnownPart*>& emulated_parts();
 
-/// The calling thread's stack of contexts; the current one is the last.
-std::vector<CUcontext>& context_stack();
+/// A stack of contexts; the current one is the last. It needs no destructor: the program's own
+/// may make calls after the thread's have run.
+class ContextStack {
+ public:
+  bool empty() const { return size_ == 0; }
+  CUcontext back() const { return contexts_[size_ - 1]; }
+  /// False when there is no room.
+  bool push_back(CUcontext context) {
+    if (size_ == contexts_.size()) return false;
+    contexts_[size_++] = context;
+    return true;
+  }
+  void pop_back() { --size_; }
+
+ private:
+  std::array<CUcontext, 64> contexts_{};
+  size_t size_ = 0;
+};
+
+/// The calling thread's.
+ContextStack& context_stack();
 
 /// True for codes that end a context.
 bool ends_context(CUresult code);

@@ -50,8 +50,8 @@ const std::vector<const KnownPart*>& emulated_parts() {
   return *parts;
 }
 
-std::vector<CUcontext>& context_stack() {
-  thread_local std::vector<CUcontext> stack;
+ContextStack& context_stack() {
+  thread_local ContextStack stack;
   return stack;
 }
 

@@ -21,8 +21,9 @@ const OpcodeEntry* OpcodeTable::find(std::string_view mnemonic) const {
   return found == entries_.end() ? nullptr : &found->second;
 }
 
+// Never destroyed: kernels may run while the process exits.
 const OpcodeTable& opcode_table() {
-  static const OpcodeTable table = [] {
+  static const OpcodeTable& table = *new OpcodeTable([] {
     OpcodeTable built;
     add_integer_opcodes(built);
     add_bit_opcodes(built);
@@ -39,7 +40,7 @@ const OpcodeTable& opcode_table() {
     add_cluster_opcodes(built);
     add_wgmma_opcodes(built);
     return built;
-  }();
+  }());
   return table;
 }
 

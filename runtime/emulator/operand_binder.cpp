@@ -17,7 +17,8 @@ size_t align_up(size_t value, size_t alignment) {
 }
 
 const std::map<std::string_view, Special>& special_registers() {
-  static const std::map<std::string_view, Special> names{
+  // Never destroyed: modules may be loaded while the process exits.
+  static const auto& names = *new std::map<std::string_view, Special>{
       {"%tid.x", Special::tid_x},
       {"%tid.y", Special::tid_y},
       {"%tid.z", Special::tid_z},

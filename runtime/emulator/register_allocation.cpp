@@ -52,7 +52,7 @@ class Liveness {
 
  private:
   const std::vector<Slot>& list(const Instruction& i) const {
-    static const std::vector<Slot> none;
+    static const auto& none = *new std::vector<Slot>;
     return i.list < 0 ? none : function_.operand_lists[i.list];
   }
 

@@ -16,6 +16,8 @@
  *
  * No call changes the CUDA context that is current, and none touches CUDA after main has returned
  * unless the program does it. In a child of a fork every call that needs the device is NVFP4_FORKED.
+ * Exit waits for compilations that are under way; later ones are refused. The library stays loaded
+ * when it is closed, and its handles stay valid.
  */
 #ifndef NVFP4_NVFP4_H
 #define NVFP4_NVFP4_H
@@ -29,14 +31,18 @@
 #define NVFP4_API
 #endif
 
+/* An enumerator that is none is refused; without a type of its own C++ would call it undefined. */
 #ifdef __cplusplus
+#define NVFP4_INT : int
 extern "C" {
+#else
+#define NVFP4_INT
 #endif
 
 #define NVFP4_ABI_VERSION 1 /* of this header; nvfp4_abi_version() is the library's */
 #define NVFP4_MAX_PARTS 8   /* matrices in one stack */
 
-typedef enum nvfp4_status {
+typedef enum nvfp4_status NVFP4_INT {
   NVFP4_OK = 0,
   NVFP4_INVALID_ARGUMENT = 1, /* null, misaligned, out of range, a size that does not fit */
   NVFP4_INVALID_HANDLE = 2,   /* never created, or destroyed */
@@ -51,7 +57,7 @@ typedef enum nvfp4_status {
   NVFP4_INTERNAL = 11      /* a bug of the library */
 } nvfp4_status;
 
-typedef enum nvfp4_dtype {
+typedef enum nvfp4_dtype NVFP4_INT {
   NVFP4_BF16 = 0,
   NVFP4_FP16 = 1,
   NVFP4_FP32 = 2,
@@ -242,7 +248,7 @@ typedef struct nvfp4_problem {
   int64_t experts;
 } nvfp4_problem;
 
-typedef enum nvfp4_match {
+typedef enum nvfp4_match NVFP4_INT {
   NVFP4_MATCH_EXACT = 0,    /* tuned at this M */
   NVFP4_MATCH_INTERVAL = 1, /* tuned at another M of the same tile of tokens */
   NVFP4_MATCH_NEAR = 2,     /* the nearest tuned M */
