@@ -124,9 +124,9 @@ class Runtime {
   Selection lookup(const GemmRequest& request, int64_t m) const;
 
   /// Loads what launches of up to `m_hi` tokens need, at their best from `m_lo` on; compiles, in
-  /// parallel, what the cache lacks. A kernel is loaded once, whoever asks for it at once. With `part_rows`, rows of a stack's parts (stack_rows() makes
-  /// N), each part has an output of its own. Throws std::invalid_argument, CudaError, or
-  /// CompilerError when a config does not compile.
+  /// parallel, what the cache lacks. A kernel is loaded once, whoever asks for it at once. With
+  /// `part_rows`, rows of a stack's parts (stack_rows() makes N), each part has an output of its
+  /// own. Throws std::invalid_argument, CudaError, or CompilerError when a config does not compile.
   Gemm prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi,
                std::span<const int64_t> part_rows = {}) const;
 
