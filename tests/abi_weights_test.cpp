@@ -102,6 +102,31 @@ TEST_SUITE("abi_weights") {
     }
   }
 
+  TEST_CASE("an array of parts of a later header goes by their size") {
+    struct LaterPart {
+      nvfp4_part part;
+      uint64_t added;
+    };
+    const Matrix q(64, 64, 1), k(64, 64, 2);
+    LaterPart parts[] = {{q.part(), 0}, {k.part(2), 0}};
+    for (LaterPart& later : parts) later.part.size = sizeof later;
+    Packed expected = sized({64, 64}, 64), packed = sized({64, 64}, 64);
+    REQUIRE(pack_stack({q.part(), k.part(2)}, 64, expected) == NVFP4_OK);
+    const auto pack_later = [&] {
+      return nvfp4_pack(&parts[0].part, 2, 64, 1, packed.bytes.data(), packed.bytes.size(),
+                        packed.scales.data(), packed.scales.size());
+    };
+    REQUIRE(said(pack_later()) == "NVFP4_OK");
+    CHECK(packed.bytes == expected.bytes);
+    CHECK(packed.scales == expected.scales);
+    parts[1].part.size = sizeof(nvfp4_part);
+    CHECK(said(pack_later()) ==
+          "NVFP4_INVALID_ARGUMENT: parts[1]->size is 64, parts[0]'s is 72");
+    parts[1].part.size = sizeof(LaterPart);
+    parts[1].added = 1;
+    CHECK(pack_later() == NVFP4_INVALID_ARGUMENT);
+  }
+
   TEST_CASE("shards along N and K are parts with strides, and equal shards of the numbers") {
     const Matrix whole(192, 256, 4);
     // Rows [64, 192), columns [96, 256).

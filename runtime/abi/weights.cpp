@@ -45,9 +45,16 @@ std::vector<nvfp4_part> parts_of(const nvfp4_part* parts, size_t count, int64_t 
   if (count > NVFP4_MAX_PARTS) {
     refuse(fmt::format("{} parts: a stack has 1 to {}", count, NVFP4_MAX_PARTS));
   }
+  // The parts of a later header are larger: the array goes by the size that its first states.
+  const auto* bytes = reinterpret_cast<const unsigned char*>(parts);
+  const size_t stride = count > 0 ? parts->size : 0;
   std::vector<nvfp4_part> list;
   for (size_t i = 0; i < count; ++i) {
-    nvfp4_part part = read_struct(parts + i, fmt::format("parts[{}]", i));
+    nvfp4_part part = read_struct(reinterpret_cast<const nvfp4_part*>(bytes + i * stride),
+                                  fmt::format("parts[{}]", i));
+    if (part.size != stride) {
+      refuse(fmt::format("parts[{}]->size is {}, parts[0]'s is {}", i, part.size, stride));
+    }
     const std::string name = name_of(part, i);
     require_pointer(part.codes, name + ": codes");
     require_pointer(part.scales, name + ": scales");

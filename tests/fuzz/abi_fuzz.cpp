@@ -164,6 +164,8 @@ class Calls {
   /// A part of host memory, or with none of device memory.
   nvfp4_part part(int64_t n, int64_t k, std::vector<uint8_t>* codes, std::vector<uint8_t>* scales) {
     Struct<nvfp4_part> part(input_);
+    // It goes into an array, without the room behind it: no larger size that would be read.
+    if (part.value.size == sizeof part) part.value.size = sizeof part.value;
     part.value.n = n;
     part.value.global_scale = input_.one_of({1.0f, 0.5f, 0.0f, -1.0f, HUGE_VALF, 1e-38f});
     const int64_t gap = input_.one_of<int64_t>({0, 8, 3, -1});

@@ -11,8 +11,8 @@
  * Every function returns a status and may be called from any thread. None throws, prints or ends the
  * process; nvfp4_last_error() is the text of this thread's last failure. A handle that was destroyed
  * is NVFP4_INVALID_HANDLE. Pointers are host pointers unless "device" is said. Structs start with
- * their size, so that a program built with an older header runs with a newer library; fields that
- * are zero mean the default.
+ * their size, so that a program built with an older header runs with a newer library, and an array
+ * of them goes by the size of its first; fields that are zero mean the default.
  *
  * No call changes the CUDA context that is current, and none touches CUDA after main has returned
  * unless the program does it. In a child of a fork every call that needs the device is NVFP4_FORKED.
