@@ -135,7 +135,7 @@ void Checkpoint::read_configs(const fs::path& folder) {
 int64_t Checkpoint::stacked_rows(const LayerStack& stack) const {
   int64_t rows = 0;
   for (int part : stack.parts) {
-    rows = (rows + kTileRows - 1) / kTileRows * kTileRows + layers_[part].n;
+    rows = padded_rows(rows) + layers_[part].n;
   }
   return rows;
 }
@@ -148,7 +148,7 @@ std::vector<float> Checkpoint::tile_scales(const LayerStack& stack) const {
   std::vector<float> scales;
   for (int part : stack.parts) {
     const Nvfp4Layer& layer = layers_[part];
-    scales.insert(scales.end(), (layer.n + kTileRows - 1) / kTileRows, layer.global_scale);
+    scales.insert(scales.end(), padded_rows(layer.n) / kTileRows, layer.global_scale);
   }
   return scales;
 }

@@ -28,8 +28,6 @@ constexpr std::string_view kStackKey = "stack:";
 constexpr size_t kSampledBytes = 1024;
 constexpr size_t kMaxParts = 16;
 
-int64_t row_tiles(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
-
 std::string stack_text(const PackedStack& stack) {
   std::string rows, scales;
   for (const PackedStack::Part& part : stack.parts) {
@@ -97,7 +95,8 @@ uint64_t checksum_of(const std::vector<uint64_t>& pieces) {
 
 TensorEntry tensor_of(const PackedStack& stack) {
   return {.name = stack.name,
-          .shape = {row_tiles(stack.stacked_rows()), (stack.k + kTileK - 1) / kTileK, kTileBytes}};
+          .shape = {padded_rows(stack.stacked_rows()) / kTileRows, (stack.k + kTileK - 1) / kTileK,
+                    kTileBytes}};
 }
 
 Metadata metadata_of(const std::vector<PackedStack>& stacks, const std::string& source) {
@@ -121,14 +120,14 @@ void check_packable(const Checkpoint& checkpoint) {
 
 int64_t PackedStack::stacked_rows() const {
   int64_t rows = 0;
-  for (const Part& part : parts) rows = row_tiles(rows) * kTileRows + part.rows;
+  for (const Part& part : parts) rows = padded_rows(rows) + part.rows;
   return rows;
 }
 
 std::vector<float> PackedStack::tile_scales() const {
   std::vector<float> scales;
   for (const Part& part : parts) {
-    scales.insert(scales.end(), row_tiles(part.rows), part.global_scale);
+    scales.insert(scales.end(), padded_rows(part.rows) / kTileRows, part.global_scale);
   }
   return scales;
 }

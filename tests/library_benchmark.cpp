@@ -74,7 +74,7 @@ void time_launches(benchmark::State& state, const Stream& stream, const Enqueue&
   }
 }
 
-/// M = 1 runs the mma family, M = 64 on an H100 wgmma, whose launch encodes a tensor map too.
+/// Where M = 64 runs the wgmma family, both kinds of launch encode a tensor map too.
 struct Operands {
   explicit Operands(const Gpu& gpu)
       : weights(gpu, packed_bytes(kN, kK)),

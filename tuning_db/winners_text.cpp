@@ -101,7 +101,6 @@ Row row_of(const Line& line, const Device& device) {
               .tflops = real(13),
               .f = real(14),
               .clock_mhz = real(15)};
-  m.samples_us = {static_cast<float>(m.timing.median_us)};
   if (const auto error = record_error(m)) line.refuse(*error);
 
   Winner& w = row.winner;

@@ -11,6 +11,7 @@
 //   n,k,act,policy,m_lo,m_hi,m,us,...,config
 //   4096,4096,bf16,graph+pdl,1,7,1,4.654,...,"family=mma,..."
 //
+// Raw samples and sources are not in the text, so a database that is made of it has none of them.
 // Lines that begin with # after the first are for people. Nothing else of the machine or of its user
 // is in it.
 #pragma once

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <variant>
 
 #include "generator/problem.h"
@@ -186,10 +185,8 @@ nvfp4_status nvfp4_checkpoint_pack(nvfp4_checkpoint checkpoint, size_t index, in
   return guarded([&] {
     require_pointer(packed, "packed");
     require_pointer(global_scales, "global_scales");
-    if (threads < 0) refuse(fmt::format("threads = {} is below 0", threads));
-    if (threads == 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     find_checkpoint(checkpoint)
-        ->pack(index, threads, {static_cast<uint8_t*>(packed), packed_bytes},
+        ->pack(index, thread_count(threads), {static_cast<uint8_t*>(packed), packed_bytes},
                {global_scales, scale_count});
   });
 }

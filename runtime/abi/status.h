@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include "runtime/include/nvfp4/nvfp4.h"
 
@@ -34,6 +35,12 @@ class StatusError : public std::runtime_error {
 /// Throws unless `pointer` is one.
 inline void require_pointer(const void* pointer, std::string_view name) {
   if (pointer == nullptr) refuse(fmt::format("{} is null", name));
+}
+
+/// The caller's number of threads, 0 being all cores. Throws StatusError.
+inline int thread_count(int threads) {
+  if (threads < 0) refuse(fmt::format("threads = {} is below 0", threads));
+  return threads ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 /// This thread's text for nvfp4_last_error.

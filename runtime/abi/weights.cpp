@@ -2,7 +2,6 @@
 // The part of the C interface that moves weights: stacks of checkpoint matrices to the packed form
 // and back, on the host and on the device.
 #include <cmath>
-#include <thread>
 #include <vector>
 
 #include "generator/problem.h"
@@ -96,11 +95,6 @@ std::vector<float> global_scales_of(const std::vector<nvfp4_part>& parts, const 
               scales.begin() + stack.first[i + 1] / kTileRows, parts[i].global_scale);
   }
   return scales;
-}
-
-int thread_count(int threads) {
-  if (threads < 0) refuse(fmt::format("threads = {} is below 0", threads));
-  return threads ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 void check_rows(int64_t rows, int64_t k, size_t bytes, int64_t row, int64_t n) {

@@ -165,7 +165,7 @@ NVFP4_API nvfp4_status nvfp4_unpack_on_device(nvfp4_context context, const void*
 NVFP4_API nvfp4_status nvfp4_quantize(const float* weights, int64_t n, int64_t k, int power_of_two,
                                       void* codes, void* scales, float* global_scale);
 
-/* Weights as numbers, on the device: [n, k] of `out_type`, one rounding. From packed weights
+/* Weights as numbers, on the device: [n, k]: a product in FP32, rounded to `out_type`. From packed weights
  * (`packed` with its global scales), or from checkpoint bytes: codes, and scales that are E4M3 (then
  * times `global_scale`) or FP32 that have the global scale in them already. */
 typedef struct nvfp4_dequantize_args {
@@ -267,7 +267,7 @@ typedef struct nvfp4_selection {
 } nvfp4_selection;
 
 /* Which config runs m tokens and who says so. The first call for (n, k, act, m) may take
- * milliseconds; later ones allocate nothing and take no lock. */
+ * milliseconds; later ones allocate nothing and wait for nobody but a first call. */
 NVFP4_API nvfp4_status nvfp4_lookup(nvfp4_context context, const nvfp4_problem* problem, int64_t m,
                                     nvfp4_selection* selection);
 
