@@ -41,7 +41,7 @@ struct Stack {
     const Compilation compiled =
         Compiler::open().compile(emit_source(config, problem(), form), gpu.facts().arch);
     REQUIRE_MESSAGE(compiled.ok, compiled.log);
-    return Kernel(gpu, compiled.ptx, smem_bytes(config));
+    return Kernel(gpu, gpu.emulated() ? compiled.ptx : compiled.cubin, smem_bytes(config));
   }
 
   /// Runs a kernel of `config` once; `parts` null: into `out`.
@@ -98,7 +98,7 @@ TEST_SUITE("outputs") {
     SUBCASE("wgmma") { config = wgmma(); }
     SUBCASE("wgmma, stream-K") { config = wgmma(Schedule::stream_k); }
     SUBCASE("wgmma, sums of a cluster") { config = wgmma(Schedule::data_parallel, 2); }
-    const Gpu gpu = open_device("emulated:h100").gpu;
+    const Gpu gpu = open_device(test_device()).gpu;
     const Stack stack(gpu);
     const Kernel whole = stack.kernel(config, KernelForm::dense);
     const Kernel split = stack.kernel(config, KernelForm::split_outputs);
