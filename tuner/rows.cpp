@@ -26,6 +26,7 @@ void derive(Timing& timing, const Problem& problem, int64_t m, const Ceilings& c
     timing.pct_ceiling = 100 * bytes / seconds / ceilings.stream_bytes_per_s;
   }
   timing.f = roofline_time(problem, m, ceilings) / seconds;
+  timing.launch_us = ceilings.launch_seconds * 1e6;
 }
 
 std::string first_error(const std::string& log) {
