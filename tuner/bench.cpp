@@ -14,13 +14,13 @@
 
 #include "generator/launch_plan.h"
 #include "runtime/numerics.h"
+#include "tuner/canary.h"
 #include "tuner/cold_pool.h"
 #include "tuner/cublas.h"
 #include "tuner/gate.h"
-#include "tuner/gpu_clock.h"
-#include "tuner/gpu_lock.h"
 #include "tuner/matrix.h"
 #include "tuner/measure.h"
+#include "tuner/nvml.h"
 
 namespace nvfp4 {
 namespace {
@@ -34,7 +34,9 @@ constexpr int64_t kHangInstructions = 100'000'000;
 constexpr double kRoundSeconds = 2.5e-3;  // of one finalist's chain in one round
 
 ColdPool cold_pool(const Gpu& gpu, int64_t bytes, uint64_t seed) {
-  return ColdPool(gpu, bytes, pool_copies(bytes, gpu.facts().l2_bytes), seed);
+  // An emulated device has no cache to outlast.
+  const int64_t copies = gpu.emulated() ? 2 : pool_copies(bytes, gpu.facts().l2_bytes);
+  return ColdPool(gpu, bytes, copies, seed);
 }
 
 // The arguments of timed launches that do not change from launch to launch: hot, as when serving.
@@ -102,6 +104,7 @@ struct Prepared {
 struct Bench::State {
   std::string device;
   std::optional<Gpu> gpu;
+  std::unique_ptr<Card> card;
   std::unique_ptr<Gate> gate;
   Problem gate_problem;
   int64_t gate_tokens_made = 0;
@@ -115,6 +118,7 @@ struct Bench::State {
     gate.reset();
     cublas.reset();
     gpu.emplace(open_device(spec).gpu);
+    card = std::make_unique<Card>(*gpu);
     device = spec;
     if (!gpu->emulated()) return;
     const auto limit = reinterpret_cast<void (*)(int64_t)>(
@@ -175,7 +179,9 @@ Evaluation Bench::State::evaluate(const EvaluateJob& job, bool& spoilt) {
   try {
     prepared.emplace(*gpu, job.image, job.config, gated, job.m);
   } catch (const CudaError& error) {
-    return failed(error, error.is_sticky() ? verdict_of(error) : Verdict::load_failed);
+    // No memory left is the machine's state, not the image's.
+    const bool refused = !error.is_sticky() && error.code() != CUDA_ERROR_OUT_OF_MEMORY;
+    return failed(error, refused ? Verdict::load_failed : verdict_of(error));
   }
   evaluation.registers = prepared->kernel.registers();
   try {
@@ -189,7 +195,6 @@ Evaluation Bench::State::evaluate(const EvaluateJob& job, bool& spoilt) {
     if (m != job.m) evaluation.text += fmt::format(" (gate on M={} of {})", m, job.m);
     if (evaluation.verdict != Verdict::ok || job.policies.empty()) return evaluation;
     const TimingData& data = timing_for(job.problem, job.max_m, job.seed);
-    const GpuLock lock(*gpu);
     for (Policy policy : job.policies) {
       evaluation.times.push_back(time_cold(*gpu, prepared->timed(data, job.m), data.pool, policy,
                                            kCoarseSeconds, kCoarseReplays));
@@ -197,11 +202,8 @@ Evaluation Bench::State::evaluate(const EvaluateJob& job, bool& spoilt) {
   } catch (const CudaError& error) {
     return failed(error, verdict_of(error));
   }
-  const ClockReading clock = GpuClock(*gpu).read();
-  for (PolicyTimes& times : evaluation.times) {
-    times.clock_mhz = clock.sm_mhz;
-    times.throttled = clock.throttled;
-  }
+  const CardReading reading = card->read();
+  for (PolicyTimes& times : evaluation.times) note_reading(times, reading);
   return evaluation;
 }
 
@@ -214,8 +216,7 @@ FinalsResult Bench::State::finals(const FinalsJob& job) {
         std::make_unique<Prepared>(*gpu, job.images[i], job.configs[i], job.problem, job.m));
     timed.push_back(prepared.back()->timed(data, job.m));
   }
-  const GpuLock lock(*gpu);
-  return {.times = time_rounds(*gpu, timed, data.pool, job.policy, kRoundSeconds)};
+  return {.times = time_rounds(*gpu, *card, timed, data.pool, job.policy, kRoundSeconds)};
 }
 
 MatrixResult Bench::State::matrix(const MatrixJob& job) {
@@ -223,7 +224,6 @@ MatrixResult Bench::State::matrix(const MatrixJob& job) {
   try {
     if (!cublas) cublas = std::make_unique<Cublas>();
     result.library = cublas->name();
-    const GpuLock lock(*gpu);
     result.times = time_matrix(*gpu, *cublas, job.n, job.k, job.m);
   } catch (const CublasError& error) {
     result.error = error.what();
@@ -239,11 +239,18 @@ Bench::~Bench() = default;
 
 Message Bench::serve(const Message& request) {
   const std::string kind = request.header.value("kind", "");
+  if (kind == "canary") {
+    const CanaryJob job = decode_canary_job(request);
+    state_->open(job.device);
+    const CanaryResult result = run_canary(*state_->gpu, job);
+    Message reply = encode(result);
+    reply.header["last"] = !result.error.empty();
+    return reply;
+  }
   if (kind == "ceilings") {
     const CeilingsJob job = decode_ceilings_job(request);
     state_->open(job.device);
     const ColdPool pool = cold_pool(*state_->gpu, job.bytes, 1);
-    const GpuLock lock(*state_->gpu);
     return encode(measure_ceilings(*state_->gpu, job.image, pool));
   }
   if (kind == "finals") {

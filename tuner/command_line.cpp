@@ -219,6 +219,8 @@ void read_options(const OptionValues& values, CommandLine& line) {
   line.max_candidates = static_cast<int>(
       values.parsed("max-candidates", parse_positive, "a count of 1 or more").value_or(0));
   line.force = values.flag("force");
+  line.wait = !values.flag("no-wait");
+  line.shared = values.flag("shared");
   line.strict = values.flag("strict");
   line.arch = values.parsed("arch", parse_arch, "an architecture (examples: sm_80, sm_90a)");
   line.as = values.parsed("as", one_of(kForms), "source, ptx or resources").value_or(line.as);

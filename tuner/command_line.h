@@ -65,6 +65,8 @@ struct CommandLine {
   int jobs = 0;            ///< compile processes; 0: by cores and memory
   int max_candidates = 0;  ///< for each M; 0: by effort
   bool force = false;
+  bool wait = true;     ///< for another tuner on the same card
+  bool shared = false;  ///< measure on a card that others use too
   std::vector<KernelConfig> configs;
 
   bool strict = false;       ///< lookup

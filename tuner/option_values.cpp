@@ -33,6 +33,8 @@ constexpr OptionSpec kOptions[] = {
     {"jobs", "N", "compile processes (default: by cores and memory)", "tbi"},
     {"max-candidates", "N", "configs tried for each M (default: by effort)", "t"},
     {"force", nullptr, "measure again what the database already knows; replace a file", "tis"},
+    {"no-wait", nullptr, "fail when another tuner holds the card, instead of waiting for it", "tb"},
+    {"shared", nullptr, "measure although others use the card: processes, MPS, MIG slices", "tb"},
     {"config", "TEXT", "this config and no other; tune takes several", "te"},
     {"strict", nullptr, "exit 6 unless a tuned kernel answers", "l"},
     {"arch", "NAME", "sm_80 | sm_86 | sm_89 | sm_90a (default: the device's)", "e"},

@@ -39,10 +39,13 @@ class Selection {
 
   std::vector<Candidate> take() {
     // A candidate that was in flight when a tuner died may do it again: the others come first.
-    std::stable_partition(chosen_.begin(), chosen_.end(), [&](const Candidate& candidate) {
-      return std::none_of(options_.suspects.begin(), options_.suspects.end(),
-                          [&](const Suspect& s) { return s.config == candidate.config; });
-    });
+    for (Candidate& candidate : chosen_) {
+      candidate.suspect =
+          std::any_of(options_.suspects.begin(), options_.suspects.end(),
+                      [&](const Suspect& s) { return s.config == candidate.config; });
+    }
+    std::stable_partition(chosen_.begin(), chosen_.end(),
+                          [](const Candidate& candidate) { return !candidate.suspect; });
     return std::move(chosen_);
   }
 
@@ -125,7 +128,8 @@ size_t choose_winner(std::span<const Finalist> finalists, double tie_band) {
   for (const Finalist& finalist : finalists) fastest = std::min(fastest, finalist.ratio);
   size_t best = finalists.size();
   for (size_t i = 0; i < finalists.size(); ++i) {
-    if (finalists[i].ratio > fastest * (1 + tie_band)) continue;
+    const double band = std::max(tie_band, finalists[i].uncertainty);
+    if (finalists[i].ratio > fastest * (1 + band)) continue;
     if (best == finalists.size() || content(finalists[i]) < content(finalists[best])) best = i;
   }
   return best;
