@@ -18,15 +18,39 @@ std::optional<std::string> shape_error(int64_t n, int64_t k) {
   return std::nullopt;
 }
 
+std::optional<std::string> shape_error(const Problem& p) {
+  if (auto error = shape_error(p.n, p.k)) return error;
+  if (p.kind == ProblemKind::dense && p.experts != 0) {
+    return fmt::format("a dense problem with {} experts", p.experts);
+  }
+  if (p.kind == ProblemKind::grouped && (p.experts < 1 || p.experts > kMaxExperts)) {
+    return fmt::format("a grouped problem with {} experts, not 1..{}", p.experts, kMaxExperts);
+  }
+  return std::nullopt;
+}
+
 std::optional<std::string> tokens_error(int64_t m) {
   if (m < 1) return fmt::format("M = {} is below 1", m);
   if (m > kMaxM) return fmt::format("M = {} exceeds {}", m, kMaxM);
   return std::nullopt;
 }
 
+std::string_view name(ProblemKind kind) {
+  return kind == ProblemKind::grouped ? "grouped" : "dense";
+}
+
+std::optional<ProblemKind> parse_problem_kind(std::string_view text) {
+  for (const ProblemKind kind : {ProblemKind::dense, ProblemKind::grouped}) {
+    if (text == name(kind)) return kind;
+  }
+  return std::nullopt;
+}
+
 std::string key_text(const Problem& p) {
-  return fmt::format("dense layout={} n={} k={} act={} arch={}", p.layout, p.n, p.k, name(p.act),
-                     sm_name(p.arch));
+  std::string text = fmt::format("{} layout={} n={} k={} act={} arch={}", name(p.kind), p.layout,
+                                 p.n, p.k, name(p.act), sm_name(p.arch));
+  if (p.kind == ProblemKind::grouped) text += fmt::format(" experts={}", p.experts);
+  return text;
 }
 
 int64_t padded_rows(int64_t n) { return (n + kTileRows - 1) / kTileRows * kTileRows; }

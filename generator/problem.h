@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "generator/device.h"
 #include "templates/gemm_params.h"
@@ -20,7 +21,7 @@ constexpr int64_t kMaxExperts = 4096;       ///< of a grouped launch
 constexpr int64_t kMaxStride = int64_t{1}
                                << 36;  ///< of a row, in elements: m * stride fits 64 bits
 
-enum class ProblemKind : int { dense = 0 };
+enum class ProblemKind : int { dense = 0, grouped = 1 };
 
 /// The key under which kernels are tuned and looked up; output type, bias, strides and segments are
 /// run-time branches of every kernel and no part of it.
@@ -31,6 +32,7 @@ struct Problem {
   int64_t k = 0;
   Activation act = Activation::bf16;
   Arch arch;
+  int64_t experts = 0;  ///< matrices of a grouped problem; 0 when it is dense
 
   friend bool operator==(const Problem&, const Problem&) = default;
 };
@@ -39,10 +41,18 @@ struct Problem {
 /// it is.
 std::optional<std::string> shape_error(int64_t n, int64_t k);
 
+/// The same for a whole problem: a grouped one has 1 to kMaxExperts experts, a dense one none.
+std::optional<std::string> shape_error(const Problem& problem);
+
 /// Why m is no token count, or empty.
 std::optional<std::string> tokens_error(int64_t m);
 
-/// "dense layout=1 n=4096 k=4096 act=bf16 arch=sm_90a": the canonical key text.
+/// "dense", "grouped".
+std::string_view name(ProblemKind kind);
+std::optional<ProblemKind> parse_problem_kind(std::string_view text);
+
+/// "dense layout=1 n=4096 k=4096 act=bf16 arch=sm_90a", or with "experts=8" at its end: the
+/// canonical key text.
 std::string key_text(const Problem& problem);
 
 /// Rows that n rows of weights take: whole 64-row tiles.

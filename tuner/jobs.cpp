@@ -35,8 +35,13 @@ Arch arch_of(const Json& json) {
 }
 
 Json problem_json(const Problem& p) {
-  return {{"kind", static_cast<int>(p.kind)}, {"layout", p.layout},       {"n", p.n}, {"k", p.k},
-          {"act", static_cast<int>(p.act)},   {"arch", arch_json(p.arch)}};
+  return {{"kind", static_cast<int>(p.kind)},
+          {"layout", p.layout},
+          {"n", p.n},
+          {"k", p.k},
+          {"act", static_cast<int>(p.act)},
+          {"arch", arch_json(p.arch)},
+          {"experts", p.experts}};
 }
 
 Problem problem_of(const Json& json) {
@@ -45,7 +50,8 @@ Problem problem_of(const Json& json) {
           .n = json.at("n").get<int64_t>(),
           .k = json.at("k").get<int64_t>(),
           .act = json.at("act").get<Activation>(),
-          .arch = arch_of(json.at("arch"))};
+          .arch = arch_of(json.at("arch")),
+          .experts = json.at("experts").get<int64_t>()};
 }
 
 KernelConfig config_of(const Json& json) {

@@ -26,6 +26,7 @@ void derive(Timing& timing, const Problem& problem, int64_t m, const Ceilings& c
     timing.pct_ceiling = 100 * bytes / seconds / ceilings.stream_bytes_per_s;
   }
   timing.f = roofline_time(problem, m, ceilings) / seconds;
+  timing.launch_us = ceilings.launch_seconds * 1e6;
 }
 
 std::string first_error(const std::string& log) {
@@ -79,6 +80,7 @@ Timing timing_of(const PolicyTimes& times, const Problem& problem, int64_t m,
                 .q3_us = q.q3,
                 .samples = static_cast<int>(times.samples_us.size()),
                 .clock_mhz = times.clock_mhz,
+                .temperature_c = times.temperature_c,
                 .throttled = times.throttled};
   derive(timing, problem, m, ceilings);
   return timing;

@@ -63,6 +63,7 @@ class Tuning {
 
  private:
   Listener listener();
+  int64_t run_id();
   void record(std::vector<Measurement> rows);
   SearchOptions search_options(int64_t m);
   void try_candidates();
@@ -88,42 +89,46 @@ class Tuning {
   Toolchain toolchain_;
   History history_;
   std::vector<Suspect> suspects_;  // what has ended workers or tuners before
-  std::optional<int64_t> run_;     // its record is made when it first has something to say
+  std::optional<int64_t> run_;
   TuneOutcome outcome_;
   Pipeline pipeline_;
 };
 
+// The run's record is made when it first has something to say; the ceilings are known by then.
+int64_t Tuning::run_id() {
+  if (run_) return *run_;
+  const Ceilings& ceilings = pipeline_.ceilings();
+  run_ = db_.add_run({.device = key_,
+                      .device_name = device_.name,
+                      .toolchain = toolchain_,
+                      .command = request_.command,
+                      .date = utc_now(),
+                      .seed = request_.seed,
+                      .purpose = Purpose::tune,
+                      .source_commit = build_commit() == "unknown" ? "" : build_commit(),
+                      .driver_release = driver_release(workshop_.gpu.driver()),
+                      .stream_gbps = ceilings.stream_bytes_per_s * 1e-9,
+                      .tensor_tflops = ceilings.tensor_flops * 1e-12});
+  return *run_;
+}
+
 // Everything that happens goes into the database before the next thing happens.
 Listener Tuning::listener() {
-  const auto run = [this] {
-    if (!run_) {
-      run_ = db_.add_run({.device = device_,
-                          .toolchain = toolchain_,
-                          .command = request_.command,
-                          .date = utc_now(),
-                          .seed = request_.seed});
-    }
-    return *run_;
+  const auto started = [this](const KernelConfig& config) {
+    db_.start(run_id(), request_.problem, config);
   };
-  const auto started = [=, this](const KernelConfig& config) {
-    db_.start(run(), request_.problem, config);
-  };
-  const auto measured = [=, this](const std::vector<Measurement>& rows) {
-    run();
-    record(rows);
-  };
-  const auto finished = [=, this](const KernelConfig& config) {
-    db_.finish(run(), request_.problem, config);
+  const auto measured = [this](const std::vector<Measurement>& rows) { record(rows); };
+  const auto finished = [this](const KernelConfig& config) {
+    db_.finish(run_id(), request_.problem, config);
   };
   return {.started = started, .measured = measured, .finished = finished};
 }
 
 void Tuning::record(std::vector<Measurement> rows) {
-  for (Measurement& row : rows) {
-    if (!workshop_.disturbance.empty())
-      row.text += "; not alone on the card: " + workshop_.disturbance;
+  if (!workshop_.disturbance.empty()) {
+    for (Measurement& row : rows) row.text += "; not alone on the card: " + workshop_.disturbance;
   }
-  const std::vector<int64_t> ids = db_.add(*run_, rows);
+  const std::vector<int64_t> ids = db_.add(run_id(), rows);
   for (size_t i = 0; i < rows.size(); ++i) {
     rows[i].id = ids[i];
     rows[i].run = *run_;
