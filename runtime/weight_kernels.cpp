@@ -3,21 +3,26 @@
 
 #include <array>
 #include <span>
+#include <string>
+#include <utility>
 
 #include "templates/packed_layout.h"
 
 namespace nvfp4 {
 namespace {
 
-Module load(const Runtime& runtime) {
-  const Compilation compilation = runtime.compile("#include \"weights.cuh\"\n");
-  return Module(runtime.gpu(), runtime.gpu().emulated() ? compilation.ptx : compilation.cubin);
+std::string image_of(const Runtime& runtime) {
+  Compilation compilation = runtime.compile("#include \"weights.cuh\"\n");
+  return std::move(runtime.gpu().emulated() ? compilation.ptx : compilation.cubin);
 }
 
 }  // namespace
 
 WeightKernels::WeightKernels(const Runtime& runtime)
-    : gpu_(runtime.gpu()), module_(load(runtime)) {}
+    : WeightKernels(runtime.gpu(), image_of(runtime)) {}
+
+WeightKernels::WeightKernels(const Gpu& gpu, std::string_view image)
+    : gpu_(gpu), module_(gpu, image) {}
 
 std::optional<int64_t> WeightKernels::pack(WeightsParams params, CUstream stream) const {
   constexpr unsigned kNone = ~0u;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string_view>
 
 #include "runtime/cuda.h"
 #include "runtime/nvfp4_gemm.h"
@@ -17,6 +18,8 @@ class WeightKernels {
  public:
   /// Compiles or finds them in the cache. Throws CompilerError or CudaError.
   explicit WeightKernels(const Runtime& runtime);
+  /// From what weights.cuh was compiled to: a cubin, or PTX for an emulated device.
+  WeightKernels(const Gpu& gpu, std::string_view image);
 
   /// params.codes and scales to params.packed. Returns the first row with a NaN scale, if any: so
   /// it waits for the stream.

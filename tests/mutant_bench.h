@@ -27,6 +27,7 @@ namespace nvfp4 {
 struct MutantCase {
   std::string config;
   int64_t n, k, m;
+  int64_t experts = 0;  ///< of a grouped problem
 };
 
 struct Mutant {
@@ -37,21 +38,21 @@ struct Mutant {
   MutantCase on;
 };
 
-/// The embedded templates with one change; the change must hit exactly one place.
-inline std::vector<TemplateFile> mutate(const Mutant& mutant, std::string& storage) {
+/// The embedded templates with one change in `file`; it must hit exactly one place.
+inline std::vector<TemplateFile> mutate(const char* name, const char* from, const char* to,
+                                        std::string& storage) {
   std::vector<TemplateFile> files(template_files().begin(), template_files().end());
   for (TemplateFile& file : files) {
-    if (file.name != mutant.file) continue;
+    if (file.name != name) continue;
     storage = file.text;
-    const size_t at = storage.find(mutant.from);
-    REQUIRE_MESSAGE(at != std::string::npos, "the text to change is gone: " << mutant.from);
-    REQUIRE_MESSAGE(storage.find(mutant.from, at + 1) == std::string::npos,
-                    "found twice: " << mutant.from);
-    storage.replace(at, std::string_view(mutant.from).size(), mutant.to);
+    const size_t at = storage.find(from);
+    REQUIRE_MESSAGE(at != std::string::npos, "the text to change is gone: " << from);
+    REQUIRE_MESSAGE(storage.find(from, at + 1) == std::string::npos, "found twice: " << from);
+    storage.replace(at, std::string_view(from).size(), to);
     file.text = storage;
     return files;
   }
-  FAIL("no template named " << mutant.file);
+  FAIL("no template named " << name);
   return files;
 }
 
@@ -72,9 +73,14 @@ class MutantBench {
     const Gpu gpu = open_device("emulated:h100").gpu;
     const std::optional<KernelConfig> config = parse_config(on.config);
     REQUIRE_MESSAGE(config, on.config);
-    const std::optional<std::string> reason = illegal_reason(*config, gpu.facts());
+    const Problem problem{.kind = on.experts > 0 ? ProblemKind::grouped : ProblemKind::dense,
+                          .n = on.n,
+                          .k = on.k,
+                          .act = config->act,
+                          .arch = gpu.facts().arch,
+                          .experts = on.experts};
+    const std::optional<std::string> reason = illegal_reason(*config, problem, gpu.facts());
     REQUIRE_MESSAGE(!reason, on.config << ": " << reason.value_or(""));
-    const Problem problem{.n = on.n, .k = on.k, .act = config->act, .arch = gpu.facts().arch};
     const Compilation compilation =
         compiler_.compile(emit_source(*config, problem), problem.arch, files);
     REQUIRE_MESSAGE(compilation.ok, compilation.log);
@@ -111,7 +117,8 @@ inline void check_no_mutant_lives(std::span<const Mutant> mutants) {
   MutantBench bench;
   for (const Mutant& mutant : mutants) {
     std::string storage;
-    const std::string outcome = bench.judge(mutant.on, mutate(mutant, storage));
+    const std::string outcome =
+        bench.judge(mutant.on, mutate(mutant.file, mutant.from, mutant.to, storage));
     MESSAGE(mutant.name << " -> " << outcome.substr(0, 260));
     CHECK_MESSAGE(outcome != "passed", "lives: " << mutant.name);
   }

@@ -21,7 +21,10 @@ int64_t pick(std::mt19937_64& random, int64_t count) {
 
 std::vector<Share> gate_shares(int64_t experts, int64_t m) {
   std::vector<Share> shares;
-  for (const int64_t expert : {int64_t{0}, experts / 3, experts / 2, experts - 1}) {
+  const int64_t middle = experts / 2;
+  // Two neighbours among them: one lane of the kernel's search looks after both.
+  for (const int64_t expert :
+       {int64_t{0}, middle, std::min(middle + 1, experts - 1), experts - 1}) {
     if (shares.empty() || shares.back().expert != expert) shares.push_back({.expert = expert});
   }
   // Every eight tokens: half of them go to the last expert, one to the first.
