@@ -245,6 +245,7 @@ RunEnd Pipeline::run(const std::vector<Task>& tasks, Clock::time_point deadline,
   for (Item& item : run.items) {
     if (item.started) run.drop(item);
   }
+  if (doubt_) ready_card();  // what the last candidate did to the card is no less interesting
   if (workshop_.stopped()) return RunEnd::stopped;
   return run.late() && run.over < tasks.size() ? RunEnd::out_of_time : RunEnd::complete;
 }
