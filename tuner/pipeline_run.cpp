@@ -70,7 +70,7 @@ void Pipeline::Run::admit() {
     const Task& task = tasks[next_task];
     Item item{.candidate = task.candidate};
     for (int64_t m : task.tokens) {
-      if (task.candidate.suspect || wanting(m) > 0) item.tokens.push_back(m);
+      if (wanting(m) > 0) item.tokens.push_back(m);
     }
     // Candidates in flight may fail and leave a place: wait for them before passing over this one.
     const bool later =
