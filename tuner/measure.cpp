@@ -60,7 +60,7 @@ class Chain {
   Chain(const Gpu& gpu, LaunchOn launch, const ColdPool& pool, Policy policy, CUstream stream)
       : gpu_(gpu), launch_(std::move(launch)), pool_(pool), stream_(stream) {
     // The first pass tells how many launches fill the wanted time.
-    launches_ = pool.copies();
+    launches_ = pool.turns();
     if (policy == Policy::eager) {
       launches_ = std::min(launches_, kMostWaiting);
     } else {
@@ -101,8 +101,8 @@ class Chain {
   // Goes on where the last chain ended: a short one must not come back to weights that are warm.
   void launch_all() {
     for (int64_t i = 0; i < launches_; ++i) {
-      launch_(pool_.copy(next_), stream_);
-      next_ = (next_ + 1) % pool_.copies();
+      launch_(pool_.turn(next_), stream_);
+      next_ = (next_ + 1) % pool_.turns();
     }
   }
 
@@ -117,10 +117,11 @@ class Chain {
 
 LaunchOn launch_of(const TimedKernel& timed, Policy policy) {
   const Pdl pdl = policy == Policy::graph_pdl ? Pdl::on : Pdl::off;
-  return [timed, pdl](CUdeviceptr weights, CUstream stream) {
+  return [timed, pdl](const ColdWeights& cold, CUstream stream) {
     GemmParams params = timed.params;
-    params.weights = reinterpret_cast<const void*>(weights);
-    timed.kernel->launch(params, timed.plan, pdl, stream);
+    params.weights = reinterpret_cast<const void*>(cold.weights);
+    const Groups groups{reinterpret_cast<const int*>(cold.expert_offsets), timed.experts};
+    timed.kernel->launch(params, timed.plan, pdl, stream, timed.experts > 0 ? &groups : nullptr);
   };
 }
 

@@ -17,6 +17,8 @@ namespace {
 constexpr OptionSpec kOptions[] = {
     {"shape", "N,K", "output features (weight rows) and input features; bench takes several",
      "tleb"},
+    {"experts", "E",
+     "matrices of a grouped launch (mixture of experts); M then counts the tokens of all", "tle"},
     {"M", "LIST", "token counts: 64 | 1,2,4 | 1:8 | 4:512*2 | 1:64+8", "tleb"},
     {"act", "TYPE", "activations: bf16 (default) | fp16", "tlebi"},
     {"device", "NAME", "auto (default) | 0, 1, .. | emulated:NAME", "tlebi"},

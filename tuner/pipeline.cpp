@@ -158,11 +158,12 @@ std::optional<Message> Pipeline::ask_bench(std::string_view what, const Message&
   return reply;
 }
 
-const Ceilings& Pipeline::ceilings() {
-  if (ceilings_) return *ceilings_;
-  const int64_t bytes = packed_bytes(problem_.n, problem_.k);
+const Ceilings& Pipeline::ceilings(int64_t m) {
+  const int64_t bytes = weight_bytes(problem_, m);
+  const auto known = ceilings_.find(bytes);
+  if (known != ceilings_.end()) return known->second;
   const Device& device = workshop_.gpu.facts();
-  if (device.emulated) return ceilings_.emplace(modelled_ceilings(device, bytes));
+  if (device.emulated) return ceilings_[bytes] = modelled_ceilings(device, bytes);
   std::optional<WorkerDeath> death;
   const std::optional<Message> reply =
       ask_bench("the read kernel",
@@ -170,7 +171,7 @@ const Ceilings& Pipeline::ceilings() {
                     .device = workshop_.device, .bytes = bytes, .image = image_of(read_kernel())}),
                 death);
   if (death) throw MeasureError("the read ceilings cannot be measured: " + death->text);
-  return ceilings_.emplace(reply ? decode_ceilings(*reply) : modelled_ceilings(device, bytes));
+  return ceilings_[bytes] = reply ? decode_ceilings(*reply) : modelled_ceilings(device, bytes);
 }
 
 // The kernel of a config that may have been compiled by an earlier run; empty when it cannot be.
@@ -283,7 +284,7 @@ std::vector<Measurement> Pipeline::finals(int64_t m, Policy policy,
     if (!noise.empty()) measurement.verdict = Verdict::too_noisy;
     measurement.text += slowdown_of(times);
     if (times.samples_us.empty()) continue;
-    measurement.timing = timing_of(times, problem_, m, ceilings());
+    measurement.timing = timing_of(times, problem_, m, ceilings(m));
     measurement.samples_us = times.samples_us;
   }
   return rows;
@@ -300,9 +301,9 @@ std::vector<Measurement> Pipeline::rows_of(const KernelConfig& config, int64_t m
     measurement.text = evaluation.text;
     if (evaluation.verdict == Verdict::ok && workshop_.gpu.emulated()) {
       measurement.timing =
-          modelled_timing(config, problem_, m, policies_[i], workshop_.gpu.facts(), ceilings());
+          modelled_timing(config, problem_, m, policies_[i], workshop_.gpu.facts(), ceilings(m));
     } else if (evaluation.verdict == Verdict::ok) {
-      measurement.timing = timing_of(evaluation.times.at(i), problem_, m, ceilings());
+      measurement.timing = timing_of(evaluation.times.at(i), problem_, m, ceilings(m));
       measurement.samples_us = evaluation.times[i].samples_us;
     }
     rows.push_back(std::move(measurement));

@@ -62,8 +62,9 @@ class Pipeline {
   Pipeline(const Workshop& workshop, const Problem& problem, std::vector<Policy> policies,
            int64_t max_m, uint64_t seed, Listener listener);
 
-  /// Measures the read ceilings on a real GPU, models them on an emulated one. Throws MeasureError.
-  const Ceilings& ceilings();
+  /// The ceilings of launches of m tokens: measured on a real GPU, once for each number of bytes
+  /// that they read, modelled on an emulated one. Throws MeasureError.
+  const Ceilings& ceilings(int64_t m);
 
   /// Tries every task, in order, until `deadline` (which waits for a first success). At each M,
   /// stops after `enough` candidates have passed, those of `passed` included.
@@ -118,7 +119,7 @@ class Pipeline {
   int64_t max_m_;
   uint64_t seed_;
   Listener listener_;
-  std::optional<Ceilings> ceilings_;
+  std::map<int64_t, Ceilings> ceilings_;                               ///< by bytes read
   std::map<std::string, Compilation> kernels_;                         ///< by config text
   std::map<std::pair<std::string, int64_t>, Evaluation> fully_gated_;  ///< by config text and M
   std::deque<Completion> waiting_;  ///< compilations that ended while something else was waited for

@@ -223,7 +223,9 @@ void Pipeline::Run::show() const {
 
 RunEnd Pipeline::run(const std::vector<Task>& tasks, Clock::time_point deadline, int enough,
                      const std::map<int64_t, int>& passed) {
-  ceilings();
+  for (const Task& task : tasks) {
+    for (const int64_t m : task.tokens) ceilings(m);  // while the GPU worker has nothing else to do
+  }
   Run run{
       .pipeline = *this, .tasks = tasks, .deadline = deadline, .enough = enough, .passed = passed};
   while (!workshop_.stopped()) {

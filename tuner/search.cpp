@@ -22,8 +22,8 @@ constexpr int kFamilyProposals = 4;
 // Collects candidates: each config once, only legal ones, blocked ones never.
 class Selection {
  public:
-  Selection(const Device& device, const SearchOptions& options)
-      : device_(device), options_(options) {
+  Selection(const Problem& problem, const Device& device, const SearchOptions& options)
+      : problem_(problem), device_(device), options_(options) {
     for (const Suspect& suspect : options.suspects) {
       if (suspect.blocked()) seen_.insert(config_text(suspect.config));
     }
@@ -31,7 +31,7 @@ class Selection {
 
   bool add(KernelConfig config, Origin origin) {
     if (origin != Origin::requested) config.pdl = options_.pdl;
-    if (illegal_reason(config, device_)) return false;
+    if (illegal_reason(config, problem_, device_)) return false;
     if (!seen_.insert(config_text(config)).second) return false;
     chosen_.push_back({.config = config, .origin = origin});
     return true;
@@ -50,6 +50,7 @@ class Selection {
   }
 
  private:
+  const Problem& problem_;
   const Device& device_;
   const SearchOptions& options_;
   llvm::StringSet<> seen_;
@@ -83,7 +84,7 @@ std::string_view name(Origin origin) {
 
 std::vector<Candidate> choose_candidates(const Problem& problem, int64_t m, const Device& device,
                                          const SearchOptions& options) {
-  Selection selection(device, options);
+  Selection selection(problem, device, options);
   if (!options.requested.empty()) {
     for (const KernelConfig& config : options.requested) selection.add(config, Origin::requested);
     return selection.take();

@@ -97,7 +97,7 @@ class Tuning {
 // The run's record is made when it first has something to say; the ceilings are known by then.
 int64_t Tuning::run_id() {
   if (run_) return *run_;
-  const Ceilings& ceilings = pipeline_.ceilings();
+  const Ceilings& ceilings = pipeline_.ceilings(request_.tokens.back());
   run_ = db_.add_run({.device = key_,
                       .device_name = device_.name,
                       .toolchain = toolchain_,
@@ -190,7 +190,7 @@ void Tuning::try_candidates() {
   if (outcome_.end == RunEnd::complete) {
     outcome_.end = pipeline_.run(open.tasks, deadline, plan.enough, open.passed);
   }
-  outcome_.ceilings = pipeline_.ceilings();
+  outcome_.ceilings = pipeline_.ceilings(request_.tokens.back());
 }
 
 // The stored winner still stands when it was chosen with this toolchain and no row of a later run
@@ -214,7 +214,7 @@ std::vector<Measurement> Tuning::finals(int64_t m, Policy policy,
                                         const std::vector<KernelConfig>& configs) {
   std::vector<Measurement> passed;
   if (configs.empty()) return passed;
-  outcome_.ceilings = pipeline_.ceilings();
+  outcome_.ceilings = pipeline_.ceilings(request_.tokens.back());
   for (int i = 0; i < kSeries && passed.empty(); ++i) {
     const std::vector<Measurement> rows = pipeline_.finals(m, policy, configs);
     if (rows.empty()) return passed;
