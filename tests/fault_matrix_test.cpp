@@ -5,14 +5,12 @@
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
-#include <map>
-
 #include "runtime/compiler.h"
 #include "tests/cli_process.h"
 #include "tests/fault_worker.h"
 #include "tests/temporary_folder.h"
-#include "tuner/card_claim.h"
-#include "tuner/pipeline.h"
+#include "tests/three_candidates.h"
+#include "tuner/compile_service.h"
 #include "tuner/worker_roles.h"
 
 using namespace nvfp4;
@@ -20,34 +18,19 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// In the order in which they are tried.
-const std::string kBefore = "family=mma,act=bf16,block_m=8,warps_k=1";
-const std::string kCulprit = "family=mma,act=bf16,block_m=8,warps_k=2";
-const std::string kAfter = "family=mma,act=bf16,block_m=8";
-
-struct Outcome {
-  std::map<std::string, std::vector<Measurement>> rows;  // by config
-  RunEnd end = RunEnd::complete;
-  std::string error;  // of the card
-
-  std::string verdict(const std::string& config) const {
-    const auto found = rows.find(config);
-    if (found == rows.end()) return "no row";
-    if (found->second.size() != 1) return "several rows";
-    return std::string(name(found->second.front().verdict));
-  }
-  std::string text(const std::string& config) const { return rows.at(config).front().text; }
-};
-
 struct Fixture {
+  explicit Fixture(std::string cache_directory = NVFP4_BINARY_DIR "/tests/fault_cache")
+      : options{.directory = std::move(cache_directory)} {}
+
   Gpu gpu = open_device("emulated:h100").gpu;
   Compiler compiler = Compiler::open(gpu.driver().version());
-  CacheOptions options{.directory = NVFP4_BINARY_DIR "/tests/fault_cache"};
+  CacheOptions options;
   CubinCache cache{options};
   Progress progress{{}, false};
 
   /// Three candidates, the second of which fails as `fault` says.
-  Outcome run(const std::string& fault, std::chrono::milliseconds limit = 60s, bool timed = false) {
+  ThreeOutcomes run(const std::string& fault, std::chrono::milliseconds limit = 60s,
+                    bool timed = false) {
     const ScopedEnvironment culprit("NVFP4_TEST_CULPRIT", kCulprit.c_str());
     const ScopedEnvironment what("NVFP4_TEST_FAULT", fault.c_str());
     const ScopedEnvironment clock("NVFP4_TEST_TIMED", timed ? "1" : "0");
@@ -59,34 +42,16 @@ struct Fixture {
                         .jobs = 1,
                         .progress = progress,
                         .stopped = [] { return false; },
-                        .bench_limit = limit};
-    Outcome outcome;
-    const auto keep = [&](const std::vector<Measurement>& rows) {
-      for (const Measurement& row : rows) {
-        outcome.rows[config_text(row.kernel.config)].push_back(row);
-      }
-    };
-    const auto ignore = [](const KernelConfig&) {};
-    const Problem problem{.n = 64, .k = 64, .arch = gpu.facts().arch};
-    std::vector<Task> tasks;
-    for (const std::string& text : {kBefore, kCulprit, kAfter}) {
-      tasks.push_back({.candidate = {.config = *parse_config(text)}, .tokens = {2}});
-    }
-    Pipeline pipeline(shop, problem, {Policy::graph}, 2, 1,
-                      {.started = ignore, .measured = keep, .finished = ignore});
-    try {
-      outcome.end = pipeline.run(tasks, Pipeline::Clock::now() + 5min, 1 << 30, {});
-    } catch (const CardError& error) {
-      outcome.error = error.what();
-    }
-    return outcome;
+                        .bench_limit = limit,
+                        .compile_limit = limit};
+    return try_three(shop, {.n = 64, .k = 64, .arch = gpu.facts().arch}, 2, {Policy::graph});
   }
 
   /// The same, with all that must hold whatever the fault.
   void check(const std::string& fault, const std::string& verdict,
              std::chrono::milliseconds limit = 60s, bool timed = false) {
     CAPTURE(fault);
-    const Outcome outcome = run(fault, limit, timed);
+    const ThreeOutcomes outcome = run(fault, limit, timed);
     CHECK(outcome.error == "");
     CHECK(outcome.end == RunEnd::complete);
     CHECK(outcome.verdict(kBefore) == "ok");
@@ -156,11 +121,21 @@ TEST_SUITE("fault_matrix") {
     CHECK(fixture.run("signal").text(kCulprit).find("signal 11") != std::string::npos);
   }
 
+  TEST_CASE("a compiler that crashes, quits or never ends costs its candidate only") {
+    const std::pair<const char*, const char*> kinds[] = {
+        {"signal", "compile_error"}, {"exit", "compile_error"}, {"never", "compile_timeout"}};
+    for (const auto& [kind, verdict] : kinds) {
+      Fixture fixture("");  // nothing is compiled yet
+      const ScopedEnvironment compiler("NVFP4_TEST_COMPILER", kind);
+      fixture.check("", verdict, 10s);
+    }
+  }
+
   TEST_CASE("a card that is no longer sane ends the run, with the rows until then") {
     Fixture fixture;
     // Every new process finds the card broken.
     const ScopedEnvironment broken("NVFP4_EMULATOR_FAULTS", "memset:3+=719");
-    const Outcome outcome = fixture.run("signal");
+    const ThreeOutcomes outcome = fixture.run("signal");
     CHECK(outcome.error.find("is suspect since") != std::string::npos);
     CHECK(outcome.error.find("in 2 fresh processes") != std::string::npos);
     CHECK(outcome.verdict(kAfter) == "no row");
@@ -187,6 +162,16 @@ int main(int argc, char** argv) {
   if (role == "bench") {
     FaultyBench bench;
     return serve_requests([&](const Message& request) { return bench.serve(request); });
+  }
+  if (role == "compile") {
+    CompileService service;
+    return serve_requests([&](const Message& request) {
+      const std::string fault = test_variable("NVFP4_TEST_COMPILER");
+      const bool culprit = request.body.find(kCulprit) != std::string::npos;
+      if (culprit) die_of(fault);
+      if (culprit && fault == "never") pause();
+      return service.serve(request);
+    });
   }
   if (!role.empty()) return serve_role(role);
   return doctest::Context(argc, argv).run();
