@@ -8,6 +8,7 @@
 #include "generator/emit.h"
 #include "runtime/compiler.h"
 #include "tests/emulated_gpu.h"
+#include "tests/temporary_folder.h"
 
 using namespace nvfp4;
 
@@ -84,11 +85,58 @@ TEST_SUITE("measure") {
   TEST_CASE("in rounds every kernel is timed as often as every other") {
     Fixture f;
     const TimedKernel kernels[] = {f.timed(), f.timed(), f.timed()};
-    const auto times = time_rounds(f.device.gpu, Card(f.device.gpu), kernels, f.pool, Policy::graph, 1e-5);
+    const auto times =
+        time_rounds(f.device.gpu, Card(f.device.gpu), kernels, f.pool, Policy::graph, 1e-5);
     REQUIRE(times.size() == 3);
     CHECK(times[0].samples_us.size() >= 15);
     CHECK(times[1].samples_us.size() == times[0].samples_us.size());
     CHECK(times[2].samples_us.size() == times[0].samples_us.size());
+  }
+
+  TEST_CASE("a clock far below the card's own voids a round, unless the power limit held it") {
+    CHECK(clock_collapsed({.sm_mhz = 1400, .throttled = true}, 1980));
+    CHECK(clock_collapsed({.sm_mhz = 345}, 1980));
+    CHECK_FALSE(clock_collapsed({.sm_mhz = 1500}, 1980));
+    CHECK_FALSE(clock_collapsed({.sm_mhz = 1400, .throttled = true, .power_capped = true}, 1980));
+    CHECK_FALSE(clock_collapsed({}, 1980));  // nobody knows
+  }
+
+  TEST_CASE("rounds in which the clock collapsed are counted and left out for all kernels") {
+    const ScopedEnvironment library("NVFP4_NVML", FAKE_NVML);
+    const ScopedEnvironment card("FAKE_NVML", "mhz=400;celsius=90;milliwatts=99500;reasons=0x20");
+    Fixture f;
+    const TimedKernel kernels[] = {f.timed(), f.timed()};
+    for (const PolicyTimes& t :
+         time_rounds(f.device.gpu, Card(f.device.gpu), kernels, f.pool, Policy::graph, 1e-5)) {
+      CHECK(t.samples_us.empty());
+      CHECK(t.discarded > 15);
+      CHECK(t.clock_mhz == 400);
+      CHECK(t.temperature_c == 90);
+      CHECK(t.power_w == doctest::Approx(99.5));
+      CHECK(t.throttled);
+      CHECK(t.reasons == "heat");
+    }
+  }
+
+  TEST_CASE("the rounds go on until the tie band is decided") {
+    // `spread` is that of the ratio to the first kernel, in percent.
+    const auto rival = [](float ratio, float spread) {
+      PolicyTimes times;
+      for (int i = 0; i < 16; ++i) {
+        times.samples_us.push_back(10 * ratio * (1 + spread * 0.01f * (i % 2 == 0 ? 1.f : -1.f)));
+      }
+      return times;
+    };
+    const auto settled = [&](const PolicyTimes& other) {
+      return decided(std::vector<PolicyTimes>{rival(1, 0), other});
+    };
+    CHECK(settled(rival(1.3f, 5)));         // out of the band whatever comes
+    CHECK(settled(rival(1.02f, 0.5f)));     // known to half a percent
+    CHECK(settled(rival(1.005f, 1.5f)));    // a tie whatever comes
+    CHECK_FALSE(settled(rival(1.02f, 3)));  // either side of the edge
+    CHECK_FALSE(settled(rival(1.03f, 3)));
+    CHECK(decided(std::vector<PolicyTimes>{rival(1, 4)}));
+    CHECK_FALSE(decided(std::vector<PolicyTimes>{PolicyTimes{}, PolicyTimes{}}));
   }
 
   TEST_CASE("the read ceilings of an emulated part come from its data sheet") {

@@ -269,7 +269,15 @@ Message Bench::serve(const Message& request) {
   const EvaluateJob job = decode_evaluate_job(request);
   state_->open(job.device);
   bool spoilt = false;
-  Message reply = encode(state_->evaluate(job, spoilt));
+  Evaluation evaluation = state_->evaluate(job, spoilt);
+  // What shows only when its memory is freed is still this candidate's doing.
+  const CUresult after = spoilt ? CUDA_SUCCESS : state_->gpu->driver().ctx_synchronize();
+  if (is_sticky(after)) {
+    spoilt = true;
+    const CudaError error(state_->gpu->driver(), after, "cuCtxSynchronize", "after the last run");
+    evaluation = {.verdict = verdict_of(error), .text = error.what()};
+  }
+  Message reply = encode(evaluation);
   if (spoilt) reply.header["last"] = true;
   return reply;
 }

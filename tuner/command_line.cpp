@@ -38,6 +38,8 @@ constexpr char kExamples[] = R"(Examples:
                                                     layers, problems, and whether it fits the card
   nvfp4-tune inspect ./Qwen3-8B-NVFP4 --pack qwen3-8b.packed
                                                     the packed weights as a file that is mapped
+  nvfp4-tune regret --shape 4096,4096 --M 1,64 --effort quick --processes 20 --save regret.json
+                                                    how good and how steady the tuner's choice is
   nvfp4-tune db path                                where winners are kept
   nvfp4-tune db export > h100.csv                   ... as text; db build makes a database of it
 
@@ -127,6 +129,31 @@ void read_tokens(const OptionValues& values, CommandLine& line) {
   }
 }
 
+void read_shapes(const OptionValues& values, CommandLine& line) {
+  for (const std::string& text : values.all("shape")) {
+    const Shape shape = parse_shape(values, text);
+    const bool known = std::count(line.shapes.begin(), line.shapes.end(), shape) > 0;
+    if (!known) line.shapes.push_back(shape);
+  }
+}
+
+void read_regret(const OptionValues& values, CommandLine& line) {
+  read_shapes(values, line);
+  if (line.shapes.empty()) throw UsageError("--shape N,K is missing (example: --shape 4096,4096)");
+  read_tokens(values, line);
+  const auto count = [](std::string_view text) -> std::optional<int64_t> {
+    const std::optional<int64_t> value = parse_integer(text);
+    return value && *value >= 0 && *value <= 10'000 ? value : std::nullopt;
+  };
+  line.sweep = static_cast<int>(values.parsed("sweep", count, "a count to 10000").value_or(400));
+  line.processes = static_cast<int>(
+      values.parsed("processes", parse_positive, "a count of 1 or more").value_or(1));
+  if (const std::string* text = values.one("save")) line.save = *text;
+  if (line.save && line.save->empty()) {
+    throw UsageError(fmt::format("{} is empty", values.label("save")));
+  }
+}
+
 // What a saved file already answers cannot be asked again.
 void check_from(const OptionValues& values) {
   for (const OptionSpec& spec : option_specs()) {
@@ -163,11 +190,7 @@ void read_bench(const OptionValues& values, CommandLine& line) {
   line.baseline = values.parsed("baseline", baseline, "cublas").value_or(false);
   const Suite suite =
       values.parsed("suite", parse_suite, "decode, prefill or all").value_or(Suite::all);
-  for (const std::string& text : values.all("shape")) {
-    const Shape shape = parse_shape(values, text);
-    const bool known = std::count(line.shapes.begin(), line.shapes.end(), shape) > 0;
-    if (!known) line.shapes.push_back(shape);
-  }
+  read_shapes(values, line);
   if (line.shapes.empty()) line.shapes.assign(suite_shapes().begin(), suite_shapes().end());
   if (values.one("M") == nullptr) {
     line.tokens = suite_tokens(suite);
@@ -292,6 +315,8 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   const CLI::App* emit = app.add_subcommand("emit", "print a kernel: source, PTX or resources");
   const CLI::App* bench =
       app.add_subcommand("bench", "measure what the library would run, for a suite of shapes");
+  const CLI::App* regret = app.add_subcommand(
+      "regret", "say how good and how steady the tuner's choice is, against a sweep");
   CLI::App* inspect = app.add_subcommand(
       "inspect", "say what a checkpoint holds, needs, and what is wrong with it");
   CommandLine line;
@@ -336,6 +361,7 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   if (lookup->parsed()) std::tie(line.command, command) = std::pair(Command::lookup, 'l');
   if (emit->parsed()) std::tie(line.command, command) = std::pair(Command::emit, 'e');
   if (bench->parsed()) std::tie(line.command, command) = std::pair(Command::bench, 'b');
+  if (regret->parsed()) std::tie(line.command, command) = std::pair(Command::regret, 'r');
   if (inspect->parsed()) std::tie(line.command, command) = std::pair(Command::inspect, 'i');
   if (path->parsed()) std::tie(line.command, command) = std::pair(Command::db_path, 'd');
   if (exported->parsed()) std::tie(line.command, command) = std::pair(Command::db_export, 'd');
@@ -347,8 +373,8 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
     read_inspect(values, line);
     return line;
   }
-  if (line.command == Command::bench) {
-    read_bench(values, line);
+  if (line.command == Command::bench || line.command == Command::regret) {
+    (line.command == Command::bench ? read_bench : read_regret)(values, line);
     return line;
   }
   read_shape(values, line);

@@ -35,6 +35,7 @@ enum class Command {
   emit,
   bench,
   inspect,
+  regret,
   db_path,
   db_export,
   db_build,
@@ -74,9 +75,11 @@ struct CommandLine {
   std::optional<Arch> arch;  ///< emit
   EmitForm as = EmitForm::source;
 
-  std::vector<Shape> shapes;        ///< bench, in the order to measure, each once
+  std::vector<Shape> shapes;        ///< bench and regret, in the order to measure, each once
+  int sweep = 0;                    ///< regret: configs of each sweep; 0: none
+  int processes = 1;                ///< regret: that pick
   bool baseline = false;            ///< bench: cuBLASLt too
-  std::optional<std::string> save;  ///< bench: files
+  std::optional<std::string> save;  ///< bench and regret: files
   std::optional<std::string> plot;
   std::vector<std::string> from;  ///< show the union of these and measure nothing
 

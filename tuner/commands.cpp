@@ -19,6 +19,7 @@
 #include "runtime/gpu.h"
 #include "runtime/lookup.h"
 #include "tuner/inspect.h"
+#include "tuner/regret_command.h"
 #include "tuner/report.h"
 #include "tuner/session.h"
 #include "tuner/suite_command.h"
@@ -215,6 +216,8 @@ Answered run_command(const CommandLine& line, const Terminal& terminal) {
       return run_emit(line, terminal);
     case Command::bench:
       return run_bench(line, terminal);
+    case Command::regret:
+      return run_regret(line, terminal);
     case Command::inspect:
       return run_inspect(line, terminal);
     case Command::db_path: {

@@ -24,6 +24,8 @@ constexpr double kWantedUncertainty = 5e-3;  // of the ratio to the fastest
 constexpr auto kMostPerKernel = std::chrono::seconds(2);
 // Launches that may wait on a stream before the next one makes the host wait, with room to spare.
 constexpr int64_t kMostWaiting = 512;
+// A look at the card that takes longer than this is taken once in kRoundsAtOnce rounds.
+constexpr auto kSlowLook = std::chrono::milliseconds(2);
 constexpr double kLeastClock = 0.75;  // of the card's own
 
 using Clock = std::chrono::steady_clock;
@@ -218,6 +220,8 @@ std::vector<PolicyTimes> time_rounds(const Gpu& gpu, const Card& card,
   }
   std::vector<PolicyTimes> times(count, PolicyTimes{.policy = policy});
   const Clock::time_point give_up = Clock::now() + kMostPerKernel * count;
+  CardReading reading;
+  int rounds_a_look = 1;
 
   for (int round = 0; round < kMostRounds; ++round) {
     // Every kernel takes every place in the order, so that none always runs after the same one. The
@@ -227,7 +231,11 @@ std::vector<PolicyTimes> time_rounds(const Gpu& gpu, const Card& card,
     for (size_t i = 0; i < count; ++i) {
       chains[place(i)]->enqueue(runs[i]->begin, runs[i]->end);
     }
-    const CardReading reading = card.read();  // while the card works
+    if (round % rounds_a_look == 0) {
+      const Clock::time_point begin = Clock::now();
+      reading = card.read();  // while the card works
+      rounds_a_look = Clock::now() - begin > kSlowLook ? kRoundsAtOnce : 1;
+    }
     stream.synchronize();
     const bool collapsed = clock_collapsed(reading, default_mhz);
     for (size_t i = 0; i < count; ++i) {
@@ -239,8 +247,8 @@ std::vector<PolicyTimes> time_rounds(const Gpu& gpu, const Card& card,
         t.samples_us.push_back(microseconds(runs[i]->seconds(), chains[place(i)]->launches()));
       }
     }
-    const bool look = round % kRoundsAtOnce == kRoundsAtOnce - 1;
-    if (!look || round + 1 < kFewestRounds) continue;
+    const bool last_of_several = round % kRoundsAtOnce == kRoundsAtOnce - 1;
+    if (!last_of_several || round + 1 < kFewestRounds) continue;
     if (decided(times) || Clock::now() > give_up) break;
   }
   return times;

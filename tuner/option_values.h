@@ -18,7 +18,7 @@ struct OptionSpec {
   const char* name;
   const char* value;  ///< null for a flag
   const char* help;
-  const char* commands;  ///< of t(une) l(ookup) e(mit) b(ench) i(nspect) d(b)
+  const char* commands;  ///< of t(une) l(ookup) e(mit) b(ench) i(nspect) r(egret) d(b)
 };
 std::span<const OptionSpec> option_specs();
 

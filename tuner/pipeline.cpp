@@ -71,7 +71,9 @@ Evaluation Pipeline::evaluation_of(const WorkerDeath& death) {
   return {.verdict = hung ? Verdict::hang : Verdict::fault, .text = death.text};
 }
 
-std::chrono::milliseconds Pipeline::compile_limit() const { return kCompileLimit; }
+std::chrono::milliseconds Pipeline::compile_limit() const {
+  return workshop_.compile_limit.value_or(kCompileLimit);
+}
 
 std::chrono::milliseconds Pipeline::bench_limit() const {
   if (workshop_.bench_limit) return *workshop_.bench_limit;

@@ -36,6 +36,7 @@ struct Workshop {
   std::string disturbance = {};   ///< why times may be disturbed; the memory of a card that others
                                   ///< use is not watched either
   std::optional<std::chrono::milliseconds> bench_limit = {};  ///< of one request to the GPU worker
+  std::optional<std::chrono::milliseconds> compile_limit = {};  ///< of one compilation
 };
 
 /// One config and the token counts at which it is to be tried.

@@ -14,12 +14,13 @@ namespace {
 
 constexpr auto kTick = std::chrono::milliseconds(200);
 constexpr int kTries = 2;
+constexpr auto kStart = std::chrono::seconds(30);  // of a process and its context, beside the limit
 
 }  // namespace
 
 // The next worker gets its context while this one works.
 void Pipeline::keep_spare() {
-  workers_.keep_spare(bench_role_, encode(CanaryJob{.device = workshop_.device}), bench_limit());
+  workers_.keep_spare(bench_role_, encode(CanaryJob{.device = workshop_.device}), kStart);
 }
 
 // A context that is being made disturbs the clock of what runs beside it.
@@ -42,7 +43,7 @@ void Pipeline::ready_card() {
   if (!free_bytes_) {
     std::optional<WorkerDeath> death;
     const std::optional<Message> reply =
-        ask_worker(encode(CanaryJob{.device = workshop_.device}), death);
+        ask_worker(encode(CanaryJob{.device = workshop_.device}), death, kStart);
     if (death) throw CardError(fmt::format("the GPU worker cannot start: {}", death->text));
     if (!reply) return;
     free_bytes_ = workshop_.disturbance.empty() ? decode_canary_result(*reply).free_bytes : 0;
@@ -57,7 +58,7 @@ void Pipeline::verify_card(const std::string& culprit) {
     std::optional<WorkerDeath> death;
     const std::optional<Message> reply = ask_worker(
         encode(CanaryJob{.device = workshop_.device, .free_bytes = *free_bytes_, .image = image}),
-        death);
+        death, kStart);
     if (!reply && !death) return;
     error = death ? death->text : decode_canary_result(*reply).error;
     if (error.empty()) return;

@@ -70,7 +70,7 @@ void Pipeline::Run::admit() {
     const Task& task = tasks[next_task];
     Item item{.candidate = task.candidate};
     for (int64_t m : task.tokens) {
-      if (task.candidate.suspect || wanting(m) > 0) item.tokens.push_back(m);
+      if (wanting(m) > 0) item.tokens.push_back(m);
     }
     // Candidates in flight may fail and leave a place: wait for them before passing over this one.
     const bool later =
@@ -247,6 +247,7 @@ RunEnd Pipeline::run(const std::vector<Task>& tasks, Clock::time_point deadline,
   for (Item& item : run.items) {
     if (item.started) run.drop(item);
   }
+  if (doubt_) ready_card();  // what the last candidate did to the card is no less interesting
   if (workshop_.stopped()) return RunEnd::stopped;
   return run.late() && run.over < tasks.size() ? RunEnd::out_of_time : RunEnd::complete;
 }

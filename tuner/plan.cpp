@@ -48,8 +48,6 @@ std::vector<Task> merge_tasks(std::span<const std::vector<Candidate>> lists,
     }
   }
   for (Task& task : tasks) std::sort(task.tokens.begin(), task.tokens.end());
-  std::stable_partition(tasks.begin(), tasks.end(),
-                        [](const Task& task) { return !task.candidate.suspect; });
   return tasks;
 }
 

@@ -24,7 +24,7 @@ std::string_view name(Origin origin);
 struct Candidate {
   KernelConfig config;
   Origin origin = Origin::model;
-  bool suspect = false;  ///< was in flight when a tuner died: last, but tried whatever has passed
+  bool suspect = false;  ///< was in flight when a tuner died: tried last
 };
 
 struct SearchOptions {

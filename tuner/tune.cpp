@@ -171,12 +171,25 @@ void Tuning::try_candidates() {
   for (int64_t m : request_.tokens) {
     lists.push_back(choose_candidates(request_.problem, m, device_, search_options(m)));
   }
-  const OpenTasks open =
-      open_tasks(merge_tasks(lists, request_.tokens), history_, request_.policies);
+  std::vector<Task> tasks = merge_tasks(lists, request_.tokens);
+  const Pipeline::Clock::time_point deadline = Pipeline::Clock::now() + plan.budget;
+  OpenTasks open = open_tasks(tasks, history_, request_.policies);
   outcome_.known = open.known;
   if (open.done(plan.enough)) return;
-  outcome_.end =
-      pipeline_.run(open.tasks, Pipeline::Clock::now() + plan.budget, plan.enough, open.passed);
+  const auto suspect = [](const Task& task) { return task.candidate.suspect; };
+  if (std::any_of(open.tasks.begin(), open.tasks.end(), suspect)) {
+    // The others first; a suspect keeps its place among the `enough`, as if nothing had happened.
+    for (const Task& task : open.tasks) {
+      for (int64_t m : task.tokens) open.passed[m] += suspect(task);
+    }
+    std::erase_if(open.tasks, suspect);
+    outcome_.end = pipeline_.run(open.tasks, deadline, plan.enough, open.passed);
+    std::stable_partition(tasks.begin(), tasks.end(), suspect);
+    open = open_tasks(tasks, history_, request_.policies);
+  }
+  if (outcome_.end == RunEnd::complete) {
+    outcome_.end = pipeline_.run(open.tasks, deadline, plan.enough, open.passed);
+  }
   outcome_.ceilings = pipeline_.ceilings(request_.tokens.back());
 }
 

@@ -7,6 +7,7 @@
 #include "tuner/bench.h"
 #include "tuner/command_line.h"
 #include "tuner/compile_service.h"
+#include "tuner/pick.h"
 #include "tuner/worker.h"
 
 namespace nvfp4 {
@@ -20,6 +21,7 @@ int serve_role(const std::string& role) {
     Bench bench;
     return serve_requests([&](const Message& request) { return bench.serve(request); });
   }
+  if (role == "pick") return serve_requests(serve_pick);
   throw UsageError(fmt::format("unknown worker '{}'", role));
 }
 
