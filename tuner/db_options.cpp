@@ -41,6 +41,11 @@ constexpr VerbSpec kVerbs[] = {
     {DbVerb::build, 's', "build", "make a database to ship of a text", "FILE", 2, 2},
 };
 
+std::optional<int64_t> parse_experts(std::string_view text) {
+  const std::optional<int64_t> value = parse_integer(text);
+  return value && *value >= 0 && *value <= kMaxExperts ? value : std::nullopt;
+}
+
 std::optional<double> parse_share(std::string_view text) {
   double percent = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), percent);
@@ -78,6 +83,7 @@ DbRequest DbOptions::read(const OptionValues& values) const {
     throw UsageError(fmt::format("{} is empty", values.label("history")));
   }
   if (const std::string* text = values.one("shape")) request.shape = parse_shape(values, *text);
+  request.experts = values.parsed("experts", parse_experts, "a count of 0 or more");
   if (const std::string* text = values.one("M")) {
     try {
       request.tokens = parse_token_list(*text);

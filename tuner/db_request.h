@@ -22,6 +22,7 @@ struct DbRequest {
 
   /// Which winners; what is empty admits all.
   std::optional<Shape> shape;
+  std::optional<int64_t> experts;  ///< 0: dense problems only
   std::vector<int64_t> tokens;
   std::optional<Activation> act;
   std::optional<Policy> policy;

@@ -15,12 +15,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kTieBand = 0.02;  // differences below this change from day to day
-
 Json known(double value) { return value == 0 ? Json(nullptr) : Json(value); }
 
 bool admits(const DbRequest& request, const Winner& w) {
   if (request.shape && *request.shape != Shape{w.problem.n, w.problem.k}) return false;
+  if (request.experts && *request.experts != w.problem.experts) return false;
   if (request.act && *request.act != w.problem.act) return false;
   if (request.policy && *request.policy != w.policy) return false;
   if (request.provenance && *request.provenance != w.provenance) return false;
@@ -85,9 +84,11 @@ std::string device_option(const DeviceKey& key) {
 
 std::string reproduce(const StoredWinner& s) {
   const Winner& w = s.winner;
-  return fmt::format("nvfp4-tune --shape {},{} --M {} --act {} --policy {} --config {} --force{}",
-                     w.problem.n, w.problem.k, w.m_tuned, name(w.problem.act), name(w.policy),
-                     config_text(w.config), device_option(w.device));
+  const std::string experts =
+      w.problem.experts > 0 ? fmt::format(" --experts {}", w.problem.experts) : "";
+  return fmt::format("nvfp4-tune --shape {},{}{} --M {} --act {} --policy {} --config {} --force{}",
+                     w.problem.n, w.problem.k, experts, w.m_tuned, name(w.problem.act),
+                     name(w.policy), config_text(w.config), device_option(w.device));
 }
 
 std::string quartile_text(const Timing& t) {
