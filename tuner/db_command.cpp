@@ -97,10 +97,8 @@ Answered run_info(const CommandLine& line, const Terminal& terminal) {
                    {"bad_rows", "bad rows"}, {"devices", "devices"}, {"note", "note"}};
   const std::string path = user_database(line, terminal);
   if (!path.empty()) table.rows.push_back(info_row("user", path));
-  if (!line.db) {
-    for (const std::string& shipped : shipped_databases()) {
-      table.rows.push_back(info_row("shipped", shipped));
-    }
+  for (const std::string& shipped : shipped_databases()) {
+    table.rows.push_back(info_row("shipped", shipped));
   }
   bool unreadable = false;
   for (const Json& row : table.rows) unreadable |= row["runs"].is_null() && !row["bytes"].is_null();

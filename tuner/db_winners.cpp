@@ -92,6 +92,7 @@ std::string reproduce(const StoredWinner& s) {
 }
 
 std::string quartile_text(const Timing& t) {
+  if (t.samples == 0) return fmt::format("{:.3f} us", t.median_us);
   return fmt::format("{:.3f} us (quartiles {:.3f} and {:.3f}, {} samples)", t.median_us, t.q1_us,
                      t.q3_us, t.samples);
 }
@@ -163,8 +164,7 @@ Table show_table(const StoredWinner& s) {
     table.rows.push_back({{"fact", fact}, {"value", value}});
   };
   row("problem", key_text(w.problem));
-  row("device", fmt::format("{}, {} SMs{}", s.run.device_name, w.device.sm_count,
-                            w.device.emulated ? "" : ", real"));
+  row("device", fmt::format("{}, {} SMs", s.run.device_name, w.device.sm_count));
   row("policy", std::string(name(w.policy)));
   row("for M", fmt::format("{}..{}, tuned at {}", w.interval.lo, w.interval.hi, w.m_tuned));
   row("config", config_text(w.config));

@@ -10,7 +10,9 @@ namespace nvfp4 {
 namespace {
 
 constexpr double kBytesPerWeight = 0.5625;
-constexpr double kMostF = 1.05;
+// The ceiling is of launches that wait for each other, so that small kernels in dependent launches
+// exceed it: 1.064 is the most among the winners that an H100 gave.
+constexpr double kMostF = 1.1;
 constexpr double kBoost = 1.2;  // a clock above the data sheet's
 
 /// Matrix rate of one SM of this architecture, of the fastest part that we know; 0: of none.
