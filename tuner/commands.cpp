@@ -79,8 +79,7 @@ Answered run_tune(const CommandLine& line, const Terminal& terminal) {
   const std::vector<Policy> policies = policies_of(line, device);
   check_configs(line, device, policies);
   const OpenWorkshop workshop(line, gpu, terminal);
-  const std::string path = user_database(line, terminal);
-  TuningDb db(path, path.empty() ? Access::memory : Access::read_write);
+  TuningDb db = open_user_database(line, terminal);
   const TuneRequest request{.problem = problem_of(line, device),
                             .tokens = line.tokens,
                             .policies = policies,
@@ -96,10 +95,12 @@ Answered run_tune(const CommandLine& line, const Terminal& terminal) {
   for (const std::string& warning : db.warnings()) warn(terminal, warning);
   Answered answered{.code = exit_code(outcome, line.tokens.size() * policies.size()),
                     .text = render(tune_table(outcome, request, device), line.format)};
+  // The table is right and will not be known tomorrow.
+  if (answered.code == ExitCode::ok && !db.saved()) answered.code = ExitCode::failed;
   if (outcome.end == RunEnd::stopped) {
     warn(terminal, fmt::format("interrupted: {} rows are kept, the same command goes on from there",
                                outcome.rows.size()));
-  } else if (answered.code != ExitCode::ok) {
+  } else if (outcome.choices.size() < line.tokens.size() * policies.size()) {
     warn(terminal, fmt::format("{} of {} winners found: see the verdicts", outcome.choices.size(),
                                line.tokens.size() * policies.size()));
   }

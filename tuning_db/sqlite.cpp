@@ -82,6 +82,19 @@ bool SqliteError::is_corrupt() const {
   return (code_ & 0xff) == SQLITE_CORRUPT || (code_ & 0xff) == SQLITE_NOTADB;
 }
 
+bool SqliteError::is_storage() const {
+  switch (code_ & 0xff) {
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_READONLY:
+    case SQLITE_CANTOPEN:
+    case SQLITE_BUSY:
+      return true;
+    default:
+      return false;
+  }
+}
+
 bool SqliteError::needs_recovery() const {
   return code_ == SQLITE_READONLY_ROLLBACK || code_ == SQLITE_READONLY_CANTLOCK;
 }
@@ -148,6 +161,8 @@ std::optional<std::string> Connection::query_text(const char* sql) {
   if (const auto* value = std::get_if<std::string>(&row[0])) return *value;
   return std::nullopt;
 }
+
+bool Connection::in_transaction() const { return sqlite3_get_autocommit(handle_.get()) == 0; }
 
 void Connection::vacuum() {
   // It attaches a file of its own.

@@ -19,6 +19,8 @@ TuningDb& TuningDb::operator=(TuningDb&&) noexcept = default;
 
 const std::string& TuningDb::path() const { return state_->connection.path(); }
 const std::vector<std::string>& TuningDb::warnings() const { return state_->warnings; }
+void TuningDb::outlive_disk() { state_->outlives_disk = true; }
+bool TuningDb::saved() const { return state_->on_disk; }
 
 TuningDb::Batch::Batch(TuningDb& database)
     : transaction_(
@@ -27,33 +29,37 @@ TuningDb::Batch::~Batch() = default;
 void TuningDb::Batch::commit() { transaction_->commit(); }
 
 int64_t TuningDb::add_run(const RunRecord& run) {
-  state_->demand_valid(run, "run");
-  Transaction transaction(state_->connection, Transaction::Kind::write);
-  const RunIds ids{.device = state_->device_id(run.device),
-                   .toolchain = state_->intern("toolchain", run.toolchain, decode_toolchain)};
-  const int64_t id = insert_row(state_->connection, "run", encode(run, ids));
-  transaction.commit();
-  return id;
+  return state_->write([&] {
+    state_->demand_valid(run, "run");
+    Transaction transaction(state_->connection, Transaction::Kind::write);
+    const RunIds ids{.device = state_->device_id(run.device),
+                     .toolchain = state_->intern("toolchain", run.toolchain, decode_toolchain)};
+    const int64_t id = insert_row(state_->connection, "run", encode(run, ids));
+    transaction.commit();
+    return id;
+  });
 }
 
 std::vector<RunRecord> TuningDb::runs() { return state_->read("run", decode_run); }
 
 std::vector<int64_t> TuningDb::add(int64_t run, std::span<const Measurement> measurements) {
-  Transaction transaction(state_->connection, Transaction::Kind::write);
-  const DeviceKey device = state_->device_of(run);
-  for (Measurement measurement : measurements) {
-    measurement.device = device;
-    state_->demand_valid(measurement, "measurement");
-  }
-  std::vector<int64_t> ids;
-  for (const Measurement& measurement : measurements) {
-    const MeasurementIds of{.run = run,
-                            .kernel = state_->kernel_id(measurement.kernel),
-                            .problem = state_->problem_id(measurement.problem)};
-    ids.push_back(insert_row(state_->connection, "measurement", encode(measurement, of)));
-  }
-  transaction.commit();
-  return ids;
+  return state_->write([&] {
+    Transaction transaction(state_->connection, Transaction::Kind::write);
+    const DeviceKey device = state_->device_of(run);
+    for (Measurement measurement : measurements) {
+      measurement.device = device;
+      state_->demand_valid(measurement, "measurement");
+    }
+    std::vector<int64_t> ids;
+    for (const Measurement& measurement : measurements) {
+      const MeasurementIds of{.run = run,
+                              .kernel = state_->kernel_id(measurement.kernel),
+                              .problem = state_->problem_id(measurement.problem)};
+      ids.push_back(insert_row(state_->connection, "measurement", encode(measurement, of)));
+    }
+    transaction.commit();
+    return ids;
+  });
 }
 
 int64_t TuningDb::add(int64_t run, const Measurement& measurement) {
@@ -61,10 +67,12 @@ int64_t TuningDb::add(int64_t run, const Measurement& measurement) {
 }
 
 void TuningDb::start(int64_t run, const Problem& problem, const KernelConfig& config) {
-  Transaction transaction(state_->connection, Transaction::Kind::write);
-  insert_row(state_->connection, "attempt",
-             {run, state_->problem_id(problem), config_text(config)});
-  transaction.commit();
+  return state_->write([&] {
+    Transaction transaction(state_->connection, Transaction::Kind::write);
+    insert_row(state_->connection, "attempt",
+               {run, state_->problem_id(problem), config_text(config)});
+    transaction.commit();
+  });
 }
 
 std::vector<Suspect> TuningDb::suspects(const DeviceKey& device, const Problem& problem) {
@@ -91,44 +99,48 @@ std::vector<Suspect> TuningDb::suspects(const DeviceKey& device, const Problem& 
 }
 
 void TuningDb::finish(int64_t run, const Problem& problem, const KernelConfig& config) {
-  Transaction transaction(state_->connection, Transaction::Kind::write);
-  const DeviceKey device = state_->device_of(run);
-  Statement remove(state_->connection,
-                   "DELETE FROM attempt WHERE problem=?1 AND config=?2 AND run IN"
-                   " (SELECT id FROM run WHERE device=?3)");
-  remove.bind(1, state_->problem_id(problem));
-  remove.bind(2, config_text(config));
-  remove.bind(3, state_->device_id(device));
-  remove.step();
-  transaction.commit();
+  return state_->write([&] {
+    Transaction transaction(state_->connection, Transaction::Kind::write);
+    const DeviceKey device = state_->device_of(run);
+    Statement remove(state_->connection,
+                     "DELETE FROM attempt WHERE problem=?1 AND config=?2 AND run IN"
+                     " (SELECT id FROM run WHERE device=?3)");
+    remove.bind(1, state_->problem_id(problem));
+    remove.bind(2, config_text(config));
+    remove.bind(3, state_->device_id(device));
+    remove.step();
+    transaction.commit();
+  });
 }
 
 void TuningDb::store(const Winner& winner) {
-  state_->demand_valid(winner, "winner");
-  Transaction transaction(state_->connection, Transaction::Kind::write);
-  Winner justified = winner;
-  // Only the kernel of the evidence is wanted: a file has thousands.
-  References references = state_->references_without_kernels();
-  state_->scan(
-      "kernel", [&](int64_t id, RowReader row) { references.kernels[id] = decode_kernel(row); },
-      "id=(SELECT kernel FROM measurement WHERE id=?1)", winner.evidence);
-  if (const auto error = state_->justify(justified, references)) {
-    throw DatabaseError(fmt::format("database {}: winner refused: {}", path(), *error));
-  }
-  const WinnerIds ids{.device = state_->device_id(winner.device),
-                      .problem = state_->problem_id(winner.problem)};
-  Statement remove(state_->connection,
-                   "DELETE FROM winner WHERE device=?1 AND problem=?2 AND policy=?3"
-                   " AND provenance=?4 AND m_tuned=?5 AND (origin=?6 OR origin='imported')");
-  remove.bind(1, ids.device);
-  remove.bind(2, ids.problem);
-  remove.bind(3, std::string(name(winner.policy)));
-  remove.bind(4, std::string(name(winner.provenance)));
-  remove.bind(5, winner.m_tuned);
-  remove.bind(6, std::string(name(winner.origin)));
-  remove.step();
-  insert_row(state_->connection, "winner", encode(winner, ids));
-  transaction.commit();
+  return state_->write([&] {
+    state_->demand_valid(winner, "winner");
+    Transaction transaction(state_->connection, Transaction::Kind::write);
+    Winner justified = winner;
+    // Only the kernel of the evidence is wanted: a file has thousands.
+    References references = state_->references_without_kernels();
+    state_->scan(
+        "kernel", [&](int64_t id, RowReader row) { references.kernels[id] = decode_kernel(row); },
+        "id=(SELECT kernel FROM measurement WHERE id=?1)", winner.evidence);
+    if (const auto error = state_->justify(justified, references)) {
+      throw DatabaseError(fmt::format("database {}: winner refused: {}", path(), *error));
+    }
+    const WinnerIds ids{.device = state_->device_id(winner.device),
+                        .problem = state_->problem_id(winner.problem)};
+    Statement remove(state_->connection,
+                     "DELETE FROM winner WHERE device=?1 AND problem=?2 AND policy=?3"
+                     " AND provenance=?4 AND m_tuned=?5 AND (origin=?6 OR origin='imported')");
+    remove.bind(1, ids.device);
+    remove.bind(2, ids.problem);
+    remove.bind(3, std::string(name(winner.policy)));
+    remove.bind(4, std::string(name(winner.provenance)));
+    remove.bind(5, winner.m_tuned);
+    remove.bind(6, std::string(name(winner.origin)));
+    remove.step();
+    insert_row(state_->connection, "winner", encode(winner, ids));
+    transaction.commit();
+  });
 }
 
 std::vector<Winner> TuningDb::winners() {

@@ -56,6 +56,13 @@ class TuningDb {
   /// Empty for a database in memory.
   const std::string& path() const;
 
+  /// From now on a disk that is full or fails turns this into a database in memory: one warning,
+  /// and the work goes on with all rows that were there. For a tuner, whose minutes are worth more.
+  void outlive_disk();
+
+  /// False when what is written does not outlive this object.
+  bool saved() const;
+
   /// One line for each thing that was set aside or skipped since opening, oldest first.
   const std::vector<std::string>& warnings() const;
 

@@ -14,6 +14,8 @@
 #include "generator/config_text.h"
 #include "tuning_db/codec.h"
 #include "tuning_db/database_file.h"
+#include "tuning_db/migration.h"
+#include "tuning_db/schema.h"
 #include "tuning_db/tuning_db.h"
 
 namespace nvfp4 {
@@ -22,8 +24,27 @@ struct TuningDb::State {
   std::vector<std::string> warnings;
   Connection connection;
 
+  bool on_disk;
+  bool outlives_disk = false;
+
   State(const std::string& path, Access access)
-      : connection(open_database(path, access, warnings)) {}
+      : connection(open_database(path, access, warnings)), on_disk(access == Access::read_write) {}
+
+  /// Runs a change. If the disk refuses it and that is to be outlived, runs it in memory.
+  template <typename Change>
+  auto write(const Change& change) {
+    const bool is_part = connection.in_transaction();  // of a batch, of which a part is lost
+    try {
+      return change();
+    } catch (const SqliteError& error) {
+      if (!outlives_disk || !on_disk || is_part || !error.is_storage()) throw;
+      warnings.push_back(fmt::format("{}: results stay in memory and are not saved", error.what()));
+    }
+    connection = migrated_copy(connection, kSchemaVersion);
+    connection.execute("PRAGMA query_only=OFF");
+    on_disk = false;
+    return change();
+  }
 
   /// A file of a million bad rows is as bad as one of a hundred.
   static constexpr size_t kMaxWarnings = 100;
