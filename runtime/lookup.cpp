@@ -133,7 +133,10 @@ Selection lookup(const Snapshot& snapshot, const Problem& problem, int64_t m, Po
     if (!found || found->provenance != Provenance::measured) continue;
     found->match = Match::policy;
     found->expected_us = found->f = 0;
-    found->config.pdl = found->config.pdl || policy == Policy::graph_pdl;
+    if (policy == Policy::graph_pdl && !found->config.pdl) {
+      found->config.pdl = true;
+      found->code_hash = {};
+    }
     if (!illegal_reason(found->config, problem, snapshot.device())) return *found;
   }
   Selection selection;

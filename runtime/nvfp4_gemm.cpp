@@ -9,6 +9,7 @@
 
 #include "generator/candidate_space.h"
 #include "generator/emit.h"
+#include "runtime/code_hash.h"
 #include "runtime/installed_files.h"
 #include "runtime/parallel.h"
 #include "tuning_db/tuning_db.h"
@@ -217,7 +218,8 @@ Runtime::Runtime(Gpu gpu, const RuntimeOptions& options)
       snapshot_(std::make_shared<const Snapshot>(open_snapshot(gpu_, options))),
       compiler_(Compiler::open(gpu_.emulated() ? 0 : gpu_.driver().version())),
       cache_(std::make_unique<CubinCache>(cache_options(options))),
-      loaded_(std::make_unique<LoadedKernels>()) {}
+      loaded_(std::make_unique<LoadedKernels>()),
+      warn_(options.warn) {}
 
 Selection Runtime::lookup(const GemmRequest& request, int64_t m) const {
   const Problem problem = problem_of(request, gpu_);
@@ -233,8 +235,7 @@ Compilation Runtime::compile(const std::string& source) const {
   return compilation;
 }
 
-std::shared_ptr<const Kernel> Runtime::load(const std::string& source, const KernelConfig& config,
-                                            KernelResources& resources) const {
+void Runtime::load(const std::string& source, Gemm::Range& range) const {
   std::shared_ptr<Loaded> entry;
   {
     const std::lock_guard lock(loaded_->mutex);
@@ -252,24 +253,27 @@ std::shared_ptr<const Kernel> Runtime::load(const std::string& source, const Ker
     entry = found;
   }
   const std::lock_guard lock(entry->mutex);
-  std::shared_ptr<const Kernel> kernel = entry->kernel.lock();
-  if (!kernel) {
-    kernel = load_now(source, config, entry->resources);
-    entry->kernel = kernel;
+  range.kernel = entry->kernel.lock();
+  if (range.kernel) {
+    range.resources = entry->resources;
+    range.code_hash = entry->code_hash;
+    return;
   }
-  resources = entry->resources;
-  return kernel;
+  load_now(source, range);
+  entry->kernel = range.kernel;
+  entry->resources = range.resources;
+  entry->code_hash = range.code_hash;
 }
 
-std::shared_ptr<const Kernel> Runtime::load_now(const std::string& source,
-                                                const KernelConfig& config,
-                                                KernelResources& resources) const {
+void Runtime::load_now(const std::string& source, Gemm::Range& range) const {
   const auto attempt = [&] {
     const ContextScope scope(gpu_);
     const Compilation compilation = compile(source);
-    resources = compilation.resources;
-    return std::make_shared<const Kernel>(
-        gpu_, gpu_.emulated() ? compilation.ptx : compilation.cubin, smem_bytes(config));
+    range.resources = compilation.resources;
+    range.code_hash = code_hash(compilation.cubin).value_or("");
+    range.kernel =
+        std::make_shared<const Kernel>(gpu_, gpu_.emulated() ? compilation.ptx : compilation.cubin,
+                                       smem_bytes(range.selection.config));
   };
   try {
     return attempt();
@@ -278,7 +282,22 @@ std::shared_ptr<const Kernel> Runtime::load_now(const std::string& source,
   }
   // The driver refuses what the cache kept: an invalid entry must never be a failure.
   cache_->set_aside(cache_key(compiler_, source, gpu_.facts().arch));
-  return attempt();
+  attempt();
+}
+
+// Another compiler may make other machine code of a config: it is right, but nobody has timed it.
+void Runtime::compare_code(const Problem& problem, const Gemm::Range& range) const {
+  const std::string_view measured = range.selection.code_hash;
+  if (measured.empty() || range.code_hash.empty() || measured == range.code_hash || !warn_) return;
+  {
+    const std::lock_guard lock(loaded_->mutex);
+    if (!loaded_->reported.insert(range.code_hash).second) return;
+  }
+  warn_(
+      fmt::format("N = {}, K = {}, M = {}: the kernel was measured as machine code {:.12}, NVRTC "
+                  "{} makes {:.12} of it; its time may differ until it is tuned again",
+                  problem.n, problem.k, range.selection.m_tuned, measured, compiler_.version(),
+                  range.code_hash));
 }
 
 Gemm Runtime::prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi,
@@ -295,7 +314,10 @@ Gemm Runtime::prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi,
   std::vector<Gemm::Range> ranges;
   for (const int64_t end : range_ends(*snapshot_, problem, m_lo, m_hi)) {
     Selection selection = lookup(request, end);
-    selection.config = within_counters(selection.config, problem, end, gpu_.facts());
+    const KernelConfig chosen = selection.config;
+    selection.config = within_counters(chosen, problem, end, gpu_.facts());
+    // What was measured is this kernel with one output.
+    if (selection.config != chosen || outputs == Outputs::split) selection.code_hash = {};
     if (!ranges.empty() && ranges.back().selection.config == selection.config) {
       ranges.back().m_hi = end;
     } else {
@@ -315,14 +337,14 @@ Gemm Runtime::prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi,
   parallel_for(static_cast<int64_t>(distinct.size()), std::thread::hardware_concurrency(),
                [&](int64_t i) {
                  Gemm::Range& range = *distinct[i];
-                 const KernelConfig& config = range.selection.config;
-                 const std::string source = emit_source(config, problem, outputs);
-                 range.kernel = load(source, config, range.resources);
+                 load(emit_source(range.selection.config, problem, outputs), range);
                });
   for (Gemm::Range& range : ranges) {
     const Gemm::Range& loaded = **twin(range);
     range.kernel = loaded.kernel;
     range.resources = loaded.resources;
+    range.code_hash = loaded.code_hash;
+    compare_code(problem, range);
   }
   return Gemm(gpu_, request, snapshot_, parts, std::move(ranges));
 }

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -78,6 +79,7 @@ class Gemm {
     int64_t m_hi = 0;  ///< serves M up to this, from where the range before it ends
     Selection selection;
     KernelResources resources;
+    std::string code_hash;  ///< of the machine code that runs
     std::shared_ptr<const Kernel> kernel;
   };
 
@@ -123,7 +125,8 @@ class Runtime {
   Selection lookup(const GemmRequest& request, int64_t m) const;
 
   /// Loads what launches of up to `m_hi` tokens need, at their best from `m_lo` on; compiles, in
-  /// parallel, what the cache lacks. A kernel is loaded once, whoever asks for it at once. With
+  /// parallel, what the cache lacks. A kernel is loaded once, whoever asks for it at once. One
+  /// whose machine code is not what was measured is used all the same and reported, once. With
   /// `part_rows`, rows of a stack's parts (stack_rows() makes N), each part has an output of its
   /// own. Throws std::invalid_argument, CudaError, or CompilerError when a config does not compile.
   Gemm prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi,
@@ -139,22 +142,24 @@ class Runtime {
     std::mutex mutex;
     std::weak_ptr<const Kernel> kernel;
     KernelResources resources;
+    std::string code_hash;
   };
   struct LoadedKernels {
     std::mutex mutex;
     std::map<std::string, std::shared_ptr<Loaded>> by_source;
+    std::set<std::string> reported;  ///< machine code that was said to be another than measured
   };
 
-  std::shared_ptr<const Kernel> load(const std::string& source, const KernelConfig& config,
-                                     KernelResources& resources) const;
-  std::shared_ptr<const Kernel> load_now(const std::string& source, const KernelConfig& config,
-                                         KernelResources& resources) const;
+  void load(const std::string& source, Gemm::Range& range) const;
+  void load_now(const std::string& source, Gemm::Range& range) const;
+  void compare_code(const Problem& problem, const Gemm::Range& range) const;
 
   Gpu gpu_;
   std::shared_ptr<const Snapshot> snapshot_;
   Compiler compiler_;
   std::unique_ptr<CubinCache> cache_;
   std::unique_ptr<LoadedKernels> loaded_;
+  std::function<void(const std::string& message)> warn_;
 };
 
 }  // namespace nvfp4

@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
 #include "generator/candidate_space.h"
@@ -18,20 +17,17 @@
 #include "runtime/cubin_cache.h"
 #include "runtime/gpu.h"
 #include "runtime/lookup.h"
+#include "tuner/db_command.h"
 #include "tuner/inspect.h"
 #include "tuner/regret_command.h"
 #include "tuner/report.h"
 #include "tuner/session.h"
 #include "tuner/suite_command.h"
 #include "tuner/tune.h"
-#include "tuner/whole_file.h"
 #include "tuning_db/tuning_db.h"
-#include "tuning_db/winners_text.h"
 
 namespace nvfp4 {
 namespace {
-
-constexpr size_t kMaxWinnersText = 64 << 20;
 
 Problem problem_of(const CommandLine& line, const Device& device) {
   return {.kind = line.experts > 0 ? ProblemKind::grouped : ProblemKind::dense,
@@ -84,8 +80,7 @@ Answered run_tune(const CommandLine& line, const Terminal& terminal) {
   const std::vector<Policy> policies = policies_of(line, device);
   check_configs(line, device, policies);
   const OpenWorkshop workshop(line, gpu, terminal);
-  const std::string path = user_database(line, terminal);
-  TuningDb db(path, path.empty() ? Access::memory : Access::read_write);
+  TuningDb db = open_user_database(line, terminal);
   const TuneRequest request{.problem = problem_of(line, device),
                             .tokens = line.tokens,
                             .policies = policies,
@@ -101,10 +96,12 @@ Answered run_tune(const CommandLine& line, const Terminal& terminal) {
   for (const std::string& warning : db.warnings()) warn(terminal, warning);
   Answered answered{.code = exit_code(outcome, line.tokens.size() * policies.size()),
                     .text = render(tune_table(outcome, request, device), line.format)};
+  // The table is right and will not be known tomorrow.
+  if (answered.code == ExitCode::ok && !db.saved()) answered.code = ExitCode::failed;
   if (outcome.end == RunEnd::stopped) {
     warn(terminal, fmt::format("interrupted: {} rows are kept, the same command goes on from there",
                                outcome.rows.size()));
-  } else if (answered.code != ExitCode::ok) {
+  } else if (outcome.choices.size() < line.tokens.size() * policies.size()) {
     warn(terminal, fmt::format("{} of {} winners found: see the verdicts", outcome.choices.size(),
                                line.tokens.size() * policies.size()));
   }
@@ -188,24 +185,6 @@ Answered run_emit(const CommandLine& line, const Terminal& terminal) {
   return {.text = line.as == EmitForm::ptx ? compilation.ptx : resource_text(config, compilation)};
 }
 
-Answered run_db_build(const CommandLine& line) {
-  if (std::filesystem::exists(line.shipped) && !line.force) {
-    throw DatabaseError(fmt::format("{} exists: --force replaces it", line.shipped));
-  }
-  const std::string text = read_file(line.winners, kMaxWinnersText);
-  const std::string part = line.shipped + ".part";
-  std::filesystem::remove(part);
-  int64_t winners = 0;
-  {
-    TuningDb database(part, Access::read_write);
-    winners = add_winners_text(database, text, line.winners);
-  }
-  std::filesystem::permissions(part,
-                               std::filesystem::perms(0644));  // for everyone, unlike a user's
-  std::filesystem::rename(part, line.shipped);
-  return {.text = fmt::format("{} winners in {}\n", winners, line.shipped)};
-}
-
 }  // namespace
 
 Answered run_command(const CommandLine& line, const Terminal& terminal) {
@@ -220,17 +199,8 @@ Answered run_command(const CommandLine& line, const Terminal& terminal) {
       return run_regret(line, terminal);
     case Command::inspect:
       return run_inspect(line, terminal);
-    case Command::db_path: {
-      const std::string path = user_database(line, terminal);
-      return {.code = path.empty() ? ExitCode::failed : ExitCode::ok,
-              .text = path.empty() ? "" : path + "\n"};
-    }
-    case Command::db_export: {
-      TuningDb database(user_database(line, terminal), Access::read_only);
-      return {.text = winners_text(database)};
-    }
-    case Command::db_build:
-      return run_db_build(line);
+    case Command::db:
+      return run_db(line, terminal);
     default:
       return run_tune(line, terminal);
   }

@@ -26,10 +26,38 @@ void add_killers(std::vector<Suspect>& suspects, std::span<const Measurement> ro
   }
 }
 
-History::History(std::vector<Measurement> measurements, const Toolchain& toolchain)
-    : toolchain_(toolchain) {
-  for (const Measurement& measurement : measurements) {
-    if (measurement.toolchain == toolchain) add(measurement);
+History::History(std::vector<Measurement> measurements, const Toolchain& toolchain) {
+  for (Measurement& measurement : measurements) {
+    if (measurement.purpose != Purpose::tune) continue;
+    if (measurement.toolchain == toolchain) {
+      add(measurement);
+    } else if (!measurement.kernel.code_hash.empty()) {
+      waiting_.push_back(std::move(measurement));
+    }
+  }
+}
+
+std::vector<KernelConfig> History::waiting(std::span<const int64_t> tokens, size_t limit) const {
+  std::vector<const Measurement*> rows;
+  for (const Measurement& row : waiting_) {
+    if (std::count(tokens.begin(), tokens.end(), row.m) > 0) rows.push_back(&row);
+  }
+  // Failures have no time and come first: there are few, and each that stands saves a process.
+  std::stable_sort(rows.begin(), rows.end(), [](const Measurement* a, const Measurement* b) {
+    return a->timing.median_us < b->timing.median_us;
+  });
+  std::vector<KernelConfig> configs;
+  for (const Measurement* row : rows) {
+    const KernelConfig& config = row->kernel.config;
+    if (configs.size() == limit) break;
+    if (std::count(configs.begin(), configs.end(), config) == 0) configs.push_back(config);
+  }
+  return configs;
+}
+
+void History::readmit(const KernelConfig& config, std::string_view code_hash) {
+  for (const Measurement& row : waiting_) {
+    if (row.kernel.config == config && row.kernel.code_hash == code_hash) add(row);
   }
 }
 
@@ -45,8 +73,11 @@ void History::add(const Measurement& measurement) {
   }
   const Key key{config, measurement.m, measurement.policy};
   const auto [slot, added] = best_row_.emplace(key, rows_.size() - 1);
+  if (added) return;
   // The later of two equally founded rows: it is the one this run made.
-  if (!added && measurement.timing.samples >= rows_[slot->second].timing.samples) {
+  const Measurement& known = rows_[slot->second];
+  const bool equal = measurement.timing.samples == known.timing.samples;
+  if (measurement.timing.samples > known.timing.samples || (equal && measurement.id >= known.id)) {
     slot->second = rows_.size() - 1;
   }
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the database already knows about a problem on this device with this toolchain: what need not
-// be measured again, what failed, and which candidates lead.
+// What the database already knows about a problem on this device with this machine code: what need
+// not be measured again, what failed, and which candidates lead.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tuning_db/records.h"
@@ -19,8 +20,15 @@ void add_killers(std::vector<Suspect>& suspects, std::span<const Measurement> ro
 
 class History {
  public:
-  /// Rows of other toolchains are left out: their machine code may differ.
+  /// Rows of other toolchains wait: their machine code may differ. Rows of benchmarks and imports
+  /// are left out.
   History(std::vector<Measurement> measurements, const Toolchain& toolchain);
+
+  /// Configs of the rows that wait, for one of `tokens`, fastest first and `limit` at most.
+  std::vector<KernelConfig> waiting(std::span<const int64_t> tokens, size_t limit) const;
+
+  /// This toolchain makes this machine code of the config: rows of the same code count again.
+  void readmit(const KernelConfig& config, std::string_view code_hash);
 
   void add(const Measurement& measurement);
 
@@ -49,8 +57,8 @@ class History {
     auto operator<=>(const Key&) const = default;
   };
 
-  Toolchain toolchain_;
   std::vector<Measurement> rows_;
+  std::vector<Measurement> waiting_;
   std::map<Key, size_t> best_row_;         ///< index into rows_
   std::map<std::string, Verdict> failed_;  ///< by config text
 };

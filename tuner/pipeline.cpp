@@ -9,6 +9,7 @@
 
 #include "generator/config_text.h"
 #include "generator/emit.h"
+#include "runtime/code_hash.h"
 #include "tuner/gate.h"
 #include "tuner/measure.h"
 #include "tuner/rows.h"
@@ -218,6 +219,12 @@ void Pipeline::prepare(const std::vector<KernelConfig>& configs) {
     if (compile_fault(compilation)) continue;
     kernels_[config_text(wanted[completion->tag])] = std::move(compilation);
   }
+}
+
+std::string Pipeline::built_code(const KernelConfig& config) const {
+  const auto built = kernels_.find(config_text(config));
+  if (built == kernels_.end()) return {};
+  return code_hash(built->second.cubin).value_or("");
 }
 
 std::optional<MatrixResult> Pipeline::matrix(int64_t n, int64_t k, int64_t m) {

@@ -80,6 +80,9 @@ class Pipeline {
   /// Compiles kernels that finals() will want, many at once.
   void prepare(const std::vector<KernelConfig>& configs);
 
+  /// code_hash of a kernel that was compiled here; empty when it was not, or does not compile.
+  std::string built_code(const KernelConfig& config) const;
+
   /// Times cuBLASLt's bf16 product on a real GPU, for a shape that need not be the problem's. Empty
   /// when stopped; a product that cannot be timed is a result with an error.
   std::optional<MatrixResult> matrix(int64_t n, int64_t k, int64_t m);

@@ -53,6 +53,21 @@ std::string user_database(const CommandLine& line, const Terminal& terminal) {
   return found.path;
 }
 
+TuningDb open_user_database(const CommandLine& line, const Terminal& terminal) {
+  const std::string path = user_database(line, terminal);
+  if (!path.empty()) {
+    try {
+      TuningDb database(path, Access::read_write);
+      database.outlive_disk();
+      return database;
+    } catch (const DatabaseError& error) {
+      if (line.db) throw;
+      warn(terminal, fmt::format("{}: results stay in memory and are not saved", error.what()));
+    }
+  }
+  return {"", Access::memory};
+}
+
 Snapshot open_snapshot(const CommandLine& line, const Device& device, const Terminal& terminal) {
   Warnings warnings;
   Snapshot snapshot =

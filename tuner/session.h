@@ -14,6 +14,7 @@
 #include "tuner/commands.h"
 #include "tuner/pipeline.h"
 #include "tuner/progress.h"
+#include "tuning_db/tuning_db.h"
 
 namespace nvfp4 {
 
@@ -24,6 +25,10 @@ Gpu open_gpu(const CommandLine& line, const Terminal& terminal);
 
 /// Path of the user's database; empty when there is no place for one.
 std::string user_database(const CommandLine& line, const Terminal& terminal);
+
+/// The user's database, for writing. Where its usual place cannot be written, it is one in memory,
+/// and the terminal has been told; a place that was named must be usable. Outlives its disk.
+TuningDb open_user_database(const CommandLine& line, const Terminal& terminal);
 
 /// The winners that answer on `device`.
 Snapshot open_snapshot(const CommandLine& line, const Device& device, const Terminal& terminal);

@@ -47,6 +47,7 @@ class Tuning {
                   listener()) {}
 
   TuneOutcome run() {
+    readmit_rows();
     try_candidates();
     for (Policy policy : request_.policies) {
       std::vector<Choice> choices;
@@ -66,6 +67,7 @@ class Tuning {
   int64_t run_id();
   void record(std::vector<Measurement> rows);
   SearchOptions search_options(int64_t m);
+  void readmit_rows();
   void try_candidates();
   std::optional<Choice> choose(int64_t m, Policy policy);
   std::optional<Choice> known_choice(int64_t m, Policy policy);
@@ -163,6 +165,21 @@ SearchOptions Tuning::search_options(int64_t m) {
   return options;
 }
 
+// Rows of another toolchain stand where this one makes the same machine code: only what differs is
+// measured again.
+void Tuning::readmit_rows() {
+  const auto limit =
+      static_cast<size_t>(make_plan(request_, device_).candidates) * request_.tokens.size();
+  const std::vector<KernelConfig> configs = history_.waiting(request_.tokens, limit);
+  if (configs.empty()) return;
+  pipeline_.prepare(configs);
+  for (const KernelConfig& config : configs) {
+    if (const std::string code = pipeline_.built_code(config); !code.empty()) {
+      history_.readmit(config, code);
+    }
+  }
+}
+
 void Tuning::try_candidates() {
   const Plan plan = make_plan(request_, device_);
   suspects_ = db_.suspects(key_, request_.problem);
@@ -193,12 +210,13 @@ void Tuning::try_candidates() {
   outcome_.ceilings = pipeline_.ceilings(request_.tokens.back());
 }
 
-// The stored winner still stands when it was chosen with this toolchain and no row of a later run
-// competes with it.
+// The stored winner still stands when its machine code is what would run now and no row of a later
+// run competes with it.
 std::optional<Choice> Tuning::known_choice(int64_t m, Policy policy) {
   const std::vector<const Measurement*> rivals = history_.ranking(m, policy);
   for (Winner& winner : db_.winners(key_, request_.problem)) {
     if (winner.m_tuned != m || winner.policy != policy) continue;
+    if (winner.origin == WinnerOrigin::imported) continue;
     const Measurement* evidence = history_.find(winner.evidence);
     if (evidence == nullptr) continue;
     const bool stale = std::any_of(rivals.begin(), rivals.end(), [&](const Measurement* row) {

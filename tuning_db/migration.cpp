@@ -14,9 +14,13 @@
 namespace nvfp4 {
 namespace {
 
-/// The tables of version 1, each after those that it refers to.
-constexpr const char* kTables[] = {"device",      "toolchain", "problem", "kernel",  "run",
-                                   "measurement", "attempt",   "winner",  "baseline"};
+/// Each after those that it refers to, with the version that brought it.
+constexpr struct {
+  const char* name;
+  int64_t since;
+} kTables[] = {{"device", 1},   {"toolchain", 1},   {"problem", 1},      {"kernel", 1},
+               {"run", 1},      {"measurement", 1}, {"attempt", 1},      {"winner", 1},
+               {"baseline", 1}, {"comparison", 2},  {"change_point", 2}, {"rival", 2}};
 
 struct Table {
   std::string name;
@@ -46,7 +50,8 @@ Row upgraded(const std::string& table, Row row, int64_t version) {
 
 std::vector<Table> upgraded_tables(const Connection& connection, int64_t version) {
   std::vector<Table> tables;
-  for (const char* name : kTables) {
+  for (const auto& [name, since] : kTables) {
+    if (since > version) continue;
     Table table{.name = name};
     Statement rows(connection, fmt::format("SELECT * FROM {} ORDER BY id", name));
     while (rows.step()) table.rows.push_back(upgraded(name, rows.row(), version));

@@ -15,7 +15,7 @@ void create_tables(Connection& connection);
 /// foreign keys off: every table is made anew.
 void migrate(Connection& connection, int64_t version);
 
-/// A copy of such a database in memory, of the current version; the file is only read.
+/// A copy of a database in memory, of the current version and read-only; the file is only read.
 Connection migrated_copy(const Connection& connection, int64_t version);
 
 }  // namespace nvfp4

@@ -82,6 +82,19 @@ bool SqliteError::is_corrupt() const {
   return (code_ & 0xff) == SQLITE_CORRUPT || (code_ & 0xff) == SQLITE_NOTADB;
 }
 
+bool SqliteError::is_storage() const {
+  switch (code_ & 0xff) {
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_READONLY:
+    case SQLITE_CANTOPEN:
+    case SQLITE_BUSY:
+      return true;
+    default:
+      return false;
+  }
+}
+
 bool SqliteError::needs_recovery() const {
   return code_ == SQLITE_READONLY_ROLLBACK || code_ == SQLITE_READONLY_CANTLOCK;
 }
@@ -147,6 +160,15 @@ std::optional<std::string> Connection::query_text(const char* sql) {
   const Row row = statement.row();
   if (const auto* value = std::get_if<std::string>(&row[0])) return *value;
   return std::nullopt;
+}
+
+bool Connection::in_transaction() const { return sqlite3_get_autocommit(handle_.get()) == 0; }
+
+void Connection::vacuum() {
+  // It attaches a file of its own.
+  const int limit = sqlite3_limit(handle_.get(), SQLITE_LIMIT_ATTACHED, 1);
+  execute("VACUUM");
+  sqlite3_limit(handle_.get(), SQLITE_LIMIT_ATTACHED, limit);
 }
 
 bool Connection::read_only() const { return sqlite3_db_readonly(handle_.get(), "main") == 1; }

@@ -25,6 +25,8 @@ class SqliteError : public DatabaseError {
 
   /// The file is not a database, or its pages contradict each other.
   bool is_corrupt() const;
+  /// The disk is full or fails, the file cannot be written any more, or others keep it locked.
+  bool is_storage() const;
   /// A dead writer left a journal that a read-only connection may not roll back.
   bool needs_recovery() const;
 
@@ -44,6 +46,11 @@ class Connection {
   /// The first column of the first row of a query, as an integer or text; absent without a row.
   std::optional<int64_t> query_integer(const char* sql);
   std::optional<std::string> query_text(const char* sql);
+
+  bool in_transaction() const;
+
+  /// Rewrites the file without its free pages.
+  void vacuum();
 
   /// True when SQLite could open the file only for reading.
   bool read_only() const;

@@ -56,6 +56,13 @@ class TuningDb {
   /// Empty for a database in memory.
   const std::string& path() const;
 
+  /// From now on a disk that is full or fails turns this into a database in memory: one warning,
+  /// and the work goes on with all rows that were there. For a tuner, whose minutes are worth more.
+  void outlive_disk();
+
+  /// False when what is written does not outlive this object.
+  bool saved() const;
+
   /// One line for each thing that was set aside or skipped since opening, oldest first.
   const std::vector<std::string>& warnings() const;
 
@@ -124,6 +131,20 @@ class TuningDb {
     int64_t winners = 0;
   };
   Counts counts();
+
+  /// What compact() took away.
+  struct Compaction {
+    int64_t bytes_before = 0;
+    int64_t bytes_after = 0;
+    int64_t measurements = 0;  ///< rows that a better-founded one of the same toolchain replaces
+    int64_t samples = 0;       ///< rows whose raw samples went; their quartiles stay
+    int64_t bad_rows = 0;      ///< rows that nobody could read
+    int64_t unused = 0;        ///< runs, kernels, problems, toolchains, devices without a row left
+  };
+
+  /// Makes the file smaller without a change to what it answers: winners, their evidence, what is
+  /// compared with another run, and the best-founded row of every candidate stay.
+  Compaction compact();
 
  private:
   struct State;
