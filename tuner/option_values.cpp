@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cctype>
+#include <charconv>
 #include <cstdlib>
 
 #include "tuner/command_line.h"
@@ -15,11 +16,13 @@ namespace nvfp4 {
 namespace {
 
 constexpr OptionSpec kOptions[] = {
-    {"shape", "N,K", "output features (weight rows) and input features; bench takes several",
-     "tleb"},
+    {"shape", "N,K",
+     "output features (weight rows) and input features; tune and bench take several", "tleb"},
+    {"model", "NAME",
+     "tune, bench: a model's layers: a folder, a config.json or a name of --model list", "tb"},
     {"M", "LIST", "token counts: 64 | 1,2,4 | 1:8 | 4:512*2 | 1:64+8", "tleb"},
     {"act", "TYPE", "activations: bf16 (default) | fp16", "tlebi"},
-    {"device", "NAME", "auto (default) | 0, 1, .. | emulated:NAME", "tlebi"},
+    {"device", "NAME", "auto (default) | 0, 1, .. | emulated:NAME; tune takes 0,1 or all", "tlebi"},
     {"db", "PATH", "tuning database (default: see db path)", "tlebid"},
     {"cache", "DIR", "cache of compiled kernels", "teb"},
     {"policy", "NAME",
@@ -46,7 +49,9 @@ constexpr OptionSpec kOptions[] = {
     {"memory", nullptr, "inspect: what a step takes, against the card's memory", "i"},
     {"batch", "B", "inspect: sequences of a step (default 1)", "i"},
     {"tokens", "T", "inspect: tokens of each sequence in a step (default 1)", "i"},
-    {"tp", "R", "inspect: as one of R ranks of tensor parallelism", "i"},
+    {"tp", "R", "as one of R ranks of tensor parallelism; tune takes a list: 1,2,4", "tbi"},
+    {"plan", nullptr, "tune: say what there is to do and about how long it takes; do nothing", "t"},
+    {"shard", "I/N", "tune: the Ith of N parts of the work, for a cluster's array of jobs", "t"},
     {"layers", nullptr, "inspect: a row for each layer", "i"},
     {"pack", "FILE", "inspect: write the packed weights, so that the next load maps them", "i"},
 };
@@ -64,6 +69,18 @@ bool truthy(std::string_view text) {
 }  // namespace
 
 std::span<const OptionSpec> option_specs() { return kOptions; }
+
+std::optional<int64_t> parse_integer(std::string_view text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<int64_t> parse_positive(std::string_view text) {
+  const std::optional<int64_t> value = parse_integer(text);
+  return value && *value >= 1 && *value <= 1'000'000 ? value : std::nullopt;
+}
 
 OptionValues::OptionValues(const CLI::App& app, char command) {
   for (const OptionSpec& spec : kOptions) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -21,6 +22,11 @@ struct OptionSpec {
   const char* commands;  ///< of t(une) l(ookup) e(mit) b(ench) i(nspect) d(b)
 };
 std::span<const OptionSpec> option_specs();
+
+/// A whole number and nothing else.
+std::optional<int64_t> parse_integer(std::string_view text);
+/// The same, 1 to 1,000,000.
+std::optional<int64_t> parse_positive(std::string_view text);
 
 /// What was given for each option: the command line's values, else the environment's.
 class OptionValues {
