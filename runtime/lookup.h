@@ -56,7 +56,7 @@ class Snapshot {
     Layer layer = Layer::user;
   };
 
-  /// Keeps what is legal on `device`, of its arch and equally emulated or real.
+  /// Keeps what is legal on `device`, of its arch, equally emulated or real, and not imported.
   Snapshot(const Device& device, std::span<const Entry> entries);
 
   /// The best row for (problem, m, policy), empty when none fits. No allocation, no lock.

@@ -36,7 +36,8 @@ struct FeedForward {
   std::string width_field;  ///< that `width` comes from, for messages
   int64_t count = 0;
   int64_t width = 0;
-  int64_t experts = 0;  ///< matrices that one launch chooses from; 0: a dense layer
+  int64_t experts = 0;            ///< matrices that one launch chooses from; 0: a dense layer
+  int64_t experts_per_token = 0;  ///< of those
   bool gated = true;    ///< false: up and down only
 };
 
@@ -67,10 +68,9 @@ struct ModelGemm {
   std::string kind;  ///< "qkv_proj", "experts.gate_up_proj"
   int64_t n = 0;     ///< rows; each part of a fused one starts at a multiple of 64
   int64_t k = 0;
-  int64_t count = 0;    ///< matrices in the whole model, on each rank
-  int64_t experts = 0;  ///< matrices of one launch; 0: each has a launch of its own
-
-  int64_t launches() const { return experts > 0 ? count / experts : count; }  ///< of one step
+  int64_t count = 0;              ///< matrices in the whole model, on each rank
+  int64_t experts = 0;            ///< matrices of one launch; 0: each has a launch of its own
+  int64_t experts_per_token = 0;  ///< how many rows of a launch one token of a step makes
 };
 
 enum class Fused { yes, no };

@@ -33,12 +33,12 @@ class GemmList {
  public:
   GemmList(int64_t ranks, Fused fused) : ranks_(ranks), fused_(fused) {}
 
-  void add(std::string kind, int64_t n, int64_t k, int64_t count, int64_t experts = 0) {
-    if (count == 0) return;
-    if (const std::optional<std::string> why = shape_error(n, k)) {
-      throw ModelConfigError(fmt::format("{}: {}", kind, *why));
+  void add(ModelGemm gemm) {
+    if (gemm.count == 0) return;
+    if (const std::optional<std::string> why = shape_error(gemm.n, gemm.k)) {
+      throw ModelConfigError(fmt::format("{}: {}", gemm.kind, *why));
     }
-    gemms_.push_back({.kind = std::move(kind), .n = n, .k = k, .count = count, .experts = experts});
+    gemms_.push_back(std::move(gemm));
   }
 
   void add_attention(const AttentionLayers& layers, int64_t hidden) {
@@ -49,20 +49,27 @@ class GemmList {
     std::vector<std::pair<const char*, int64_t>> parts = {{"q_proj", q}, {"k_proj", kv}};
     if (layers.values) parts.push_back({"v_proj", kv});
     // The library stacks q and k only together with a v.
-    const Fused fused = layers.values ? fused_ : Fused::no;
-    add_parts(layers.prefix, "qkv_proj", parts, hidden, layers.count, 0, fused);
-    add(layers.prefix + "o_proj", hidden, q, layers.count);
+    add_parts(layers.prefix, "qkv_proj", parts, {.k = hidden, .count = layers.count},
+              layers.values ? fused_ : Fused::no);
+    add({.kind = layers.prefix + "o_proj", .n = hidden, .k = q, .count = layers.count});
   }
 
   void add_feed_forward(const FeedForward& layers, int64_t hidden) {
     if (layers.width == 0 || layers.count == 0) return;
     const int64_t width = divided(layers.width, ranks_, layers.width_field);
-    const int64_t count = layers.count * std::max<int64_t>(layers.experts, 1);
+    const ModelGemm common{.kind = "",
+                           .k = hidden,
+                           .count = layers.count * std::max<int64_t>(layers.experts, 1),
+                           .experts = layers.experts,
+                           .experts_per_token = layers.experts_per_token};
     std::vector<std::pair<const char*, int64_t>> parts = {{"up_proj", width}};
     if (layers.gated) parts.insert(parts.begin(), {"gate_proj", width});
-    add_parts(layers.prefix, "gate_up_proj", parts, hidden, count, layers.experts,
-              layers.gated ? fused_ : Fused::no);
-    add(layers.prefix + "down_proj", hidden, width, count, layers.experts);
+    add_parts(layers.prefix, "gate_up_proj", parts, common, layers.gated ? fused_ : Fused::no);
+    ModelGemm down = common;
+    down.kind = layers.prefix + "down_proj";
+    down.n = hidden;
+    down.k = width;
+    add(std::move(down));
   }
 
   void add_mamba(const MambaLayers& layers, int64_t hidden) {
@@ -71,27 +78,35 @@ class GemmList {
     const int64_t groups = divided_or_repeated(layers.groups, ranks_, "n_groups");
     const int64_t inner = heads * layers.head_dim;
     // One matrix makes the gate, the input, B and C of each group, and a step width a head.
-    add("mamba.in_proj", 2 * inner + 2 * groups * layers.state + heads, hidden, layers.count);
-    add("mamba.out_proj", hidden, inner, layers.count);
+    add({.kind = "mamba.in_proj",
+         .n = 2 * inner + 2 * groups * layers.state + heads,
+         .k = hidden,
+         .count = layers.count});
+    add({.kind = "mamba.out_proj", .n = hidden, .k = inner, .count = layers.count});
   }
 
   std::vector<ModelGemm> take() { return std::move(gemms_); }
 
  private:
+  // Parts of one activation: as one GEMM, or one by one. `gemm` has what they have in common.
   void add_parts(const std::string& prefix, const char* fused_name,
-                 const std::vector<std::pair<const char*, int64_t>>& parts, int64_t k,
-                 int64_t count, int64_t experts, Fused fused) {
-    if (fused == Fused::no) {
-      for (const auto& [name, rows] : parts) add(prefix + name, rows, k, count, experts);
-      return;
-    }
+                 const std::vector<std::pair<const char*, int64_t>>& parts, ModelGemm gemm,
+                 Fused fused) {
     std::vector<int64_t> rows;
-    for (const auto& part : parts) rows.push_back(part.second);
-    try {
-      add(prefix + fused_name, stack_rows(rows, k), k, count, experts);
-    } catch (const std::invalid_argument& error) {
-      throw ModelConfigError(fmt::format("{}{}: {}", prefix, fused_name, error.what()));
+    for (const auto& [name, n] : parts) {
+      rows.push_back(n);
+      gemm.kind = prefix + name;
+      gemm.n = n;
+      if (fused == Fused::no) add(gemm);
     }
+    if (fused == Fused::no) return;
+    gemm.kind = prefix + fused_name;
+    try {
+      gemm.n = stack_rows(rows, gemm.k);
+    } catch (const std::invalid_argument& error) {
+      throw ModelConfigError(fmt::format("{}: {}", gemm.kind, error.what()));
+    }
+    add(gemm);
   }
 
   int64_t ranks_;
@@ -111,7 +126,10 @@ std::vector<ModelGemm> model_gemms(const ModelConfig& config, int64_t ranks, Fus
     list.add_feed_forward(layers, config.hidden_size);
   }
   // Engines pad the vocabulary so that it divides.
-  list.add("lm_head", (config.vocab_size + ranks - 1) / ranks, config.hidden_size, 1);
+  list.add({.kind = "lm_head",
+            .n = (config.vocab_size + ranks - 1) / ranks,
+            .k = config.hidden_size,
+            .count = 1});
   return list.take();
 }
 

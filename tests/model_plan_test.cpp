@@ -38,7 +38,7 @@ TuneRequest request_of(const Device& device) {
 std::vector<ModelShape> small_shapes() {
   std::vector<ModelShape> shapes;
   for (int64_t n = 1; n <= 10; ++n) {
-    shapes.push_back({.n = 64 * n, .k = 64, .experts = 0, .uses = {{.launches = n}}});
+    shapes.push_back({.n = 64 * n, .k = 64, .uses = {{.launches = n}}});
   }
   return shapes;
 }

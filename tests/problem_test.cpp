@@ -34,7 +34,13 @@ TEST_SUITE("problem") {
   TEST_CASE("the key changes with every field of the problem") {
     const Problem base{.n = 4096, .k = 2048, .arch = {9, 0, true}};
     CHECK(key_text(base) == "dense layout=1 n=4096 k=2048 act=bf16 arch=sm_90a");
-    Problem changed[6] = {base, base, base, base, base, base};
+    Problem grouped = base;
+    grouped.kind = ProblemKind::grouped;
+    grouped.experts = 8;
+    CHECK(key_text(grouped) == "grouped layout=1 n=4096 k=2048 act=bf16 arch=sm_90a experts=8");
+    Problem changed[8] = {base, base, base, base, base, base, grouped, grouped};
+    changed[7].experts = 16;
+    CHECK(key_text(changed[7]) != key_text(grouped));
     changed[0].layout = 2;
     changed[1].n = 2048;
     changed[2].k = 4096;
@@ -42,5 +48,22 @@ TEST_SUITE("problem") {
     changed[4].arch = {8, 0, false};
     changed[5].arch.accelerated = false;
     for (const Problem& p : changed) CHECK(key_text(p) != key_text(base));
+  }
+
+  TEST_CASE("a grouped problem has experts and a dense one has none") {
+    Problem problem{.n = 4096, .k = 2048, .arch = {9, 0, true}};
+    CHECK_FALSE(shape_error(problem));
+    problem.experts = 8;
+    CHECK(shape_error(problem) == "a dense problem with 8 experts");
+    problem.kind = ProblemKind::grouped;
+    CHECK_FALSE(shape_error(problem));
+    problem.experts = 0;
+    CHECK(shape_error(problem) == "a grouped problem with 0 experts, not 1..4096");
+    problem.experts = kMaxExperts + 1;
+    CHECK(shape_error(problem) == "a grouped problem with 4097 experts, not 1..4096");
+    problem.k = 100;
+    CHECK(shape_error(problem) == "K = 100 is not a multiple of 16");
+    CHECK(parse_problem_kind("grouped") == ProblemKind::grouped);
+    CHECK_FALSE(parse_problem_kind("sparse"));
   }
 }

@@ -162,7 +162,7 @@ TEST_CASE("a newer schema is refused with both versions and left as it is") {
   const std::string before = read_file(path);
   for (const Access access : {Access::read_write, Access::read_only, Access::immutable}) {
     CHECK_THROWS_WITH_AS(TuningDb(path, access),
-                         doctest::Contains("schema version 7 is newer than 1"), DatabaseError);
+                         doctest::Contains("schema version 7 is newer than 2"), DatabaseError);
   }
   CHECK(read_file(path) == before);
 }

@@ -28,11 +28,16 @@ inline KernelConfig config_of(int block_m, int num_stages = 3) {
 }
 
 inline RunRecord run_on(const Device& device) {
-  return {.device = device,
+  return {.device = key_of(device),
+          .device_name = device.name,
           .toolchain = {"13.0", "13.0", template_digest()},
           .command = "nvfp4-tune --shape 4096,4096 --M 64",
           .date = "2026-01-02T03:04:05Z",
-          .seed = ~uint64_t{0}};
+          .seed = ~uint64_t{0},
+          .source_commit = "v1.2-3-gabcdef0",
+          .driver_release = "580.159.04",
+          .stream_gbps = 2994.5,
+          .tensor_tflops = 757.5};
 }
 
 inline Measurement measurement_of(const KernelConfig& config, int64_t m, double us,
@@ -54,7 +59,9 @@ inline Measurement measurement_of(const KernelConfig& config, int64_t m, double 
                 .pct_ceiling = 65,
                 .tflops = 100,
                 .f = 0.85,
-                .clock_mhz = 1755};
+                .clock_mhz = 1755,
+                .launch_us = us * 0.85,
+                .temperature_c = 41};
   row.samples_us = {static_cast<float>(us), 1.5f, 2.25f};
   return row;
 }

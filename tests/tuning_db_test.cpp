@@ -139,7 +139,10 @@ TEST_CASE("each physical fact of a device is part of its key, and its name is no
 TEST_CASE("each field of a problem is part of its key") {
   TuningDb database = memory();
   const int64_t run = database.add_run(run_on(h100()));
-  std::vector<Problem> problems(6, square_problem());
+  std::vector<Problem> problems(8, square_problem());
+  problems[6].kind = problems[7].kind = ProblemKind::grouped;
+  problems[6].experts = 8;
+  problems[7].experts = 16;
   problems[1].layout = 2;
   problems[2].n = 4095;
   problems[3].k = 4112;

@@ -26,6 +26,8 @@ constexpr char kExamples[] = R"(Examples:
   nvfp4-tune --shape 15360,3840 --M 1:512*2         ten token counts, 1, 2, 4 .. 512
   nvfp4-tune --shape 4096,4096 --M 64 --device emulated:h100
                                                     the same without a GPU: times are modelled
+  nvfp4-tune --shape 1536,2048 --experts 128 --M 1:512*4
+                                                    a mixture of experts: one launch for all of them
   nvfp4-tune --model gemma-4-31b --tp 1,2 --plan     what a whole model takes; without --plan: do it
   nvfp4-tune --model ./Qwen3-8B-NVFP4 --device all  on every GPU of this machine
   nvfp4-tune lookup --shape 4096,4096 --M 63        what the library would run, and why
@@ -172,6 +174,8 @@ void read_options(const OptionValues& values, CommandLine& line) {
   line.max_candidates = static_cast<int>(
       values.parsed("max-candidates", parse_positive, "a count of 1 or more").value_or(0));
   line.force = values.flag("force");
+  line.wait = !values.flag("no-wait");
+  line.shared = values.flag("shared");
   line.strict = values.flag("strict");
   line.arch = values.parsed("arch", parse_arch, "an architecture (examples: sm_80, sm_90a)");
   line.as = values.parsed("as", one_of(kForms), "source, ptx or resources").value_or(line.as);
@@ -275,6 +279,7 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   std::vector<std::string> words = {"nvfp4-tune"};
   for (const std::string& argument : arguments) words.push_back(quoted(argument));
   line.text = fmt::format("{}", fmt::join(words, " "));
+  line.arguments.assign(arguments.begin(), arguments.end());
   char command = 't';
   if (lookup->parsed()) std::tie(line.command, command) = std::pair(Command::lookup, 'l');
   if (emit->parsed()) std::tie(line.command, command) = std::pair(Command::emit, 'e');

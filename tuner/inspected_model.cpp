@@ -112,13 +112,24 @@ void add(std::vector<PlannedGemm>& gemms, std::map<std::string, size_t>& rows, s
   row.packed_bytes += gemm.packed_bytes;
 }
 
-// 0 when the config is none that this program knows: the plan is then without the residual stream.
-int64_t hidden_size_of(const std::string& config_text) {
+// Empty when the config is none that this program knows.
+std::optional<ModelConfig> config_of(const Checkpoint& checkpoint) {
   try {
-    return config_text.empty() ? 0 : parse_model_config(config_text, "config.json").hidden_size;
+    if (checkpoint.config_text().empty()) return std::nullopt;
+    return parse_model_config(checkpoint.config_text(), "config.json");
   } catch (const ModelConfigError&) {
-    return 0;
+    return std::nullopt;
   }
+}
+
+// 1 when nothing says how many.
+int64_t experts_per_token(const std::optional<ModelConfig>& config) {
+  int64_t most = 1;
+  if (!config) return most;
+  for (const FeedForward& layers : config->feed_forward) {
+    most = std::max(most, layers.experts_per_token);
+  }
+  return most;
 }
 
 }  // namespace
@@ -143,10 +154,11 @@ InspectedModel inspect_checkpoint(const Checkpoint& checkpoint, const InspectOpt
     if (const auto expert = expert_of(stack.name)) experts[row].insert(*expert);
     add(result.gemms, rows, row, gemm);
   }
+  const std::optional<ModelConfig> config = config_of(checkpoint);
   for (PlannedGemm& gemm : result.gemms) {
-    if (experts.contains(gemm.name)) {
-      gemm.experts = static_cast<int64_t>(experts[gemm.name].size());
-    }
+    if (!experts.contains(gemm.name)) continue;
+    gemm.experts = static_cast<int64_t>(experts[gemm.name].size());
+    gemm.experts_per_token = experts_per_token(config);
   }
   std::map<std::string, size_t> other_rows;
   for (const TensorPlace& place : checkpoint.others()) {
@@ -168,7 +180,8 @@ InspectedModel inspect_checkpoint(const Checkpoint& checkpoint, const InspectOpt
   result.facts["convention"] =
       checkpoint.layers().empty() ? "none" : name(checkpoint.layers()[0].convention);
   result.facts["nvfp4_layers"] = checkpoint.layers().size();
-  result.hidden = hidden_size_of(checkpoint.config_text());
+  // Without it the memory plan lacks the residual stream.
+  if (config) result.hidden = config->hidden_size;
   return result;
 }
 
@@ -210,6 +223,7 @@ InspectedModel inspect_config(std::string_view text, std::string_view file,
                             .k = gemm.k,
                             .count = gemm.count,
                             .experts = gemm.experts,
+                            .experts_per_token = gemm.experts_per_token,
                             .checkpoint_bytes = stored * gemm.count,
                             .packed_bytes = packed_bytes(gemm.n, gemm.k) * gemm.count});
   }

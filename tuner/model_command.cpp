@@ -12,6 +12,7 @@
 
 #include "generator/template_bundle.h"
 #include "tuner/measure.h"
+#include "tuner/model_devices.h"
 #include "tuner/model_plan.h"
 #include "tuner/model_report.h"
 #include "tuner/request.h"
@@ -31,7 +32,7 @@ std::vector<ModelShape> shapes_of(const CommandLine& line) {
   if (line.model) return model_shapes(*line.model, line.tps);
   std::vector<ModelShape> shapes;
   for (const Shape& shape : line.shapes) {
-    shapes.push_back({.n = shape.n, .k = shape.k, .experts = 0, .uses = {{.launches = 1}}});
+    shapes.push_back({.n = shape.n, .k = shape.k, .uses = {{.launches = 1}}});
   }
   return shapes;
 }
@@ -75,14 +76,13 @@ class ModelRun {
           fmt::format("[{}/{}] {}", i + 1, plan.shapes.size(), shape_text(planned.shape)),
           time_of(planned.seconds * pace_.ratio()), time_of(left * pace_.ratio()));
       tuned_.push_back({.shape = planned.shape, .choices = {}});
-      if (planned.shape.tunable()) tune_one(planned);
+      tune_one(planned);
     }
     workshop_.progress.clear();
     return workshop_.stopped() ? ExitCode::interrupted : worst_;
   }
 
   const std::vector<TunedShape>& tuned() const { return tuned_; }
-  size_t rows() const { return rows_; }
 
  private:
   // What fails at one shape need not fail at the next.
@@ -96,7 +96,6 @@ class ModelRun {
     try {
       TuneOutcome outcome = tune(request_for(request_, planned.shape), workshop_, database_);
       if (!outcome.rows.empty()) pace_.add(planned.seconds, Clock::now() - begin);
-      rows_ += outcome.rows.size();
       const ExitCode code = exit_code(outcome, static_cast<size_t>(planned.wanted));
       if (code != ExitCode::interrupted) worst_ = std::max(worst_, code);
       tuned_.back().choices = std::move(outcome.choices);
@@ -113,24 +112,25 @@ class ModelRun {
   TuningDb& database_;
   std::vector<TunedShape> tuned_;
   ExitCode worst_ = ExitCode::ok;
-  size_t rows_ = 0;
   Pace pace_;
 };
 
 }  // namespace
 
 bool is_model_run(const CommandLine& line) {
-  return line.model || line.shapes.size() > 1 || line.plan || line.shard.count > 1;
+  const bool devices = line.device == "all" || line.device.find(',') != std::string::npos;
+  return line.model || line.shapes.size() > 1 || line.plan || line.shard.count > 1 || devices;
 }
 
-Answered run_model(const CommandLine& line, const Terminal& terminal) {
+Answered run_model(CommandLine line, const Terminal& terminal) {
   if (line.model == "list") return {.text = render(models_table(), line.format)};
   const std::vector<ModelShape> shapes = shapes_of(line);
+  const std::vector<std::string> devices = device_list(line.device);
+  if (!devices.empty()) line.device = devices.front();
   const Gpu gpu = open_gpu(line, terminal);
   const Device& device = gpu.facts();
   const TuneRequest request = tune_request(line, device);
-  const OpenWorkshop workshop(line, gpu, terminal);
-  const Toolchain toolchain{.nvrtc = workshop->compiler.version(),
+  const Toolchain toolchain{.nvrtc = Compiler::open(gpu.driver().version()).version(),
                             .driver = driver_name(gpu.driver()),
                             .template_digest = template_digest()};
   TuningDb database = open_database(line, terminal);
@@ -143,12 +143,14 @@ Answered run_model(const CommandLine& line, const Terminal& terminal) {
   const Table planned = plan_table(plan, scope);
   if (line.plan) return {.text = render(planned, line.format)};
   terminal.write(render(planned, Format::table));
+  if (devices.size() > 1) tune_on_devices(line, devices, key_of(device), plan, terminal);
+  // After several devices: whatever one of them has left, and the winners that are there now.
+  const OpenWorkshop workshop(line, gpu, terminal);
   ModelRun run(request, *workshop, terminal, database);
   const ExitCode code = run.run(plan);
   for (const std::string& warning : database.warnings()) warn(terminal, warning);
   if (code == ExitCode::interrupted) {
-    warn(terminal, fmt::format("interrupted: {} rows are kept, the same command goes on from there",
-                               run.rows()));
+    warn(terminal, "interrupted: every row is kept, the same command goes on from there");
   } else if (code != ExitCode::ok) {
     warn(terminal, "not every winner was found: the same command tries the rest again");
   }

@@ -11,6 +11,6 @@ bool is_model_run(const CommandLine& line);
 
 /// Plans, tunes shape by shape, and reports. What is known is not done again, so a run that ended
 /// early goes on where it was. Throws what run_command() throws.
-Answered run_model(const CommandLine& line, const Terminal& terminal);
+Answered run_model(CommandLine line, const Terminal& terminal);
 
 }  // namespace nvfp4

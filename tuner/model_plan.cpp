@@ -41,7 +41,6 @@ int count_known(const TuneRequest& request, const DeviceKey& key, const Toolchai
 
 double estimated_seconds(const ModelShape& shape, const TuneRequest& request,
                          const Device& device) {
-  if (!shape.tunable()) return 0;
   const Plan plan = make_plan(request_for(request, shape), device);
   const auto count = static_cast<double>(request.tokens.size());
   const auto budget = std::chrono::duration<double>(plan.budget).count();
@@ -71,8 +70,11 @@ std::vector<size_t> share_of(std::span<const double> costs, const Shard& shard) 
 
 TuneRequest request_for(const TuneRequest& request, const ModelShape& shape) {
   TuneRequest one = request;
+  one.problem.kind = shape.experts > 0 ? ProblemKind::grouped : ProblemKind::dense;
   one.problem.n = shape.n;
   one.problem.k = shape.k;
+  one.problem.experts = shape.experts;
+  for (int64_t& m : one.tokens) m *= shape.rows_per_token;
   return one;
 }
 
@@ -88,12 +90,10 @@ ModelPlan make_model_plan(std::span<const ModelShape> shapes, const TuneRequest&
     PlannedShape planned{
         .shape = shapes[index],
         .wanted = static_cast<int>(request.tokens.size() * request.policies.size())};
-    if (planned.shape.tunable()) {
-      const TuneRequest one = request_for(request, planned.shape);
-      if (!request.force) planned.known = count_known(one, key_of(device), toolchain, database);
-      planned.seconds = costs[index] * (planned.wanted - planned.known) / planned.wanted;
-      plan.seconds += planned.seconds;
-    }
+    const TuneRequest one = request_for(request, planned.shape);
+    if (!request.force) planned.known = count_known(one, key_of(device), toolchain, database);
+    planned.seconds = costs[index] * (planned.wanted - planned.known) / planned.wanted;
+    plan.seconds += planned.seconds;
     plan.shapes.push_back(std::move(planned));
   }
   return plan;

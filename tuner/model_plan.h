@@ -40,7 +40,7 @@ ModelPlan make_model_plan(std::span<const ModelShape> shapes, const TuneRequest&
                           const Device& device, const Toolchain& toolchain, TuningDb& database,
                           const Shard& shard);
 
-/// The request for one of the shapes.
+/// The request for one of the shapes. Experts see the rows that the tokens of a step make.
 TuneRequest request_for(const TuneRequest& request, const ModelShape& shape);
 
 }  // namespace nvfp4

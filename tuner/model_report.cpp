@@ -83,18 +83,20 @@ std::map<std::tuple<int64_t, int64_t, Policy>, Step> step_sums(std::span<const T
   for (const TunedShape& tuned : shapes) {
     for (const int64_t tp : scope.tps) {
       const int64_t launches = tuned.shape.launches(tp);
-      if (launches == 0 || !tuned.shape.tunable()) continue;
+      if (launches == 0) continue;
       for (const int64_t m : scope.request.tokens) {
         for (const Policy policy : scope.request.policies) {
           Step& step = steps[{tp, m, policy}];
           const auto found =
               std::find_if(tuned.choices.begin(), tuned.choices.end(), [&](const Choice& choice) {
-                return choice.winner.m_tuned == m && choice.winner.policy == policy;
+                return choice.winner.m_tuned == m * tuned.shape.rows_per_token &&
+                       choice.winner.policy == policy;
               });
           step.complete = step.complete && found != tuned.choices.end();
           if (found == tuned.choices.end()) continue;
           step.us += found->evidence.timing.median_us * static_cast<double>(launches);
-          step.bytes += packed_bytes(tuned.shape.n, tuned.shape.k) * launches;
+          const TuneRequest one = request_for(scope.request, tuned.shape);
+          step.bytes += weight_bytes(one.problem, found->winner.m_tuned) * launches;
         }
       }
     }
@@ -132,12 +134,11 @@ Table plan_table(const ModelPlan& plan, const ModelScope& scope) {
   int known = 0;
   for (const PlannedShape& planned : plan.shapes) {
     experts = experts || planned.shape.experts > 0;
-    const bool tunable = planned.shape.tunable();
-    wanted += tunable ? planned.wanted : 0;
+    wanted += planned.wanted;
     known += planned.known;
     Json row = shape_facts(planned.shape);
-    row["winners"] = tunable ? fmt::format("{}/{}", planned.known, planned.wanted) : "no tuner";
-    row["wanted"] = tunable ? planned.wanted : 0;
+    row["winners"] = fmt::format("{}/{}", planned.known, planned.wanted);
+    row["wanted"] = planned.wanted;
     row["known"] = planned.known;
     row["seconds"] = planned.seconds;
     row["about"] = planned.seconds > 0 ? time_text(planned.seconds) : "";
@@ -167,18 +168,13 @@ Table plan_table(const ModelPlan& plan, const ModelScope& scope) {
 Table model_table(std::span<const TunedShape> shapes, const ModelScope& scope) {
   Table table{.facts = scope_facts(scope), .columns = {}, .rows = {}, .notes = {}};
   bool experts = false;
-  Json left_out = Json::array();
   for (const TunedShape& tuned : shapes) {
-    if (!tuned.shape.tunable()) {
-      left_out.push_back(shape_facts(tuned.shape));
-      table.notes.push_back(fmt::format("not tuned: {} ({}): grouped launches have no tuner yet",
-                                        shape_text(tuned.shape), tuned.shape.uses.front().layer));
-    }
+    experts = experts || tuned.shape.experts > 0;
     for (const Choice& choice : tuned.choices) {
-      experts = experts || tuned.shape.experts > 0;
       const Timing& t = choice.evidence.timing;
       Json row = shape_facts(tuned.shape);
-      row["m"] = choice.winner.m_tuned;
+      row["m"] = choice.winner.m_tuned / tuned.shape.rows_per_token;
+      row["rows"] = choice.winner.m_tuned;
       row["policy"] = name(choice.winner.policy);
       row["us"] = t.median_us;
       row["us_q1"] = t.q1_us;
@@ -196,9 +192,10 @@ Table model_table(std::span<const TunedShape> shapes, const ModelScope& scope) {
       table.rows.push_back(std::move(row));
     }
   }
-  table.facts["not_tuned"] = std::move(left_out);
   table.columns = shape_columns(!scope.model.empty(), experts);
+  if (experts) table.notes.push_back("rows: a token of a step goes to several experts");
   for (Column column : std::vector<Column>{{"m", "M"},
+                                           {"rows", experts ? "rows" : ""},
                                            {"policy", "policy"},
                                            {"us", "us", 2},
                                            {"gbps", "GB/s", 0},
@@ -207,7 +204,7 @@ Table model_table(std::span<const TunedShape> shapes, const ModelScope& scope) {
                                            {"provenance", "provenance"},
                                            {"answer", "answer"},
                                            {"config", "config"}}) {
-    table.columns.push_back(std::move(column));
+    if (!column.header.empty()) table.columns.push_back(std::move(column));
   }
   // Of a share of the shapes there is no step.
   if (!scope.model.empty() && scope.shard.count == 1) add_steps(shapes, scope, table);

@@ -51,12 +51,15 @@ InspectedModel read_model(const std::string& where, const InspectOptions& option
 
 void add_shapes(std::vector<ModelShape>& shapes, const InspectedModel& model, int64_t ranks) {
   for (const PlannedGemm& gemm : model.gemms) {
+    const int64_t rows = std::max<int64_t>(gemm.experts_per_token, 1);
     const auto same = [&](const ModelShape& shape) {
-      return shape.n == gemm.n && shape.k == gemm.k && shape.experts == gemm.experts;
+      return shape.n == gemm.n && shape.k == gemm.k && shape.experts == gemm.experts &&
+             shape.rows_per_token == rows;
     };
     auto found = std::find_if(shapes.begin(), shapes.end(), same);
     if (found == shapes.end()) {
-      shapes.push_back({.n = gemm.n, .k = gemm.k, .experts = gemm.experts, .uses = {}});
+      shapes.push_back(
+          {.n = gemm.n, .k = gemm.k, .experts = gemm.experts, .rows_per_token = rows});
       found = shapes.end() - 1;
     }
     const int64_t launches = gemm.count / std::max<int64_t>(gemm.experts, 1);
@@ -66,8 +69,8 @@ void add_shapes(std::vector<ModelShape>& shapes, const InspectedModel& model, in
 
 void sort_by_use(std::vector<ModelShape>& shapes) {
   std::stable_sort(shapes.begin(), shapes.end(), [](const ModelShape& a, const ModelShape& b) {
-    return std::tuple(-a.launches(), -a.n * a.k, -a.n, -a.experts) <
-           std::tuple(-b.launches(), -b.n * b.k, -b.n, -b.experts);
+    return std::tuple(-a.launches(), -a.n * a.k, -a.n, -a.experts, a.rows_per_token) <
+           std::tuple(-b.launches(), -b.n * b.k, -b.n, -b.experts, b.rows_per_token);
   });
 }
 

@@ -24,12 +24,12 @@ struct ShapeUse {
 struct ModelShape {
   int64_t n = 0;
   int64_t k = 0;
-  int64_t experts = 0;  ///< of a grouped launch; 0: dense
-  std::vector<ShapeUse> uses;
+  int64_t experts = 0;         ///< of a grouped launch; 0: dense
+  int64_t rows_per_token = 1;  ///< a token of a step goes to that many experts
+  std::vector<ShapeUse> uses = {};
 
-  bool tunable() const { return experts == 0; }  ///< grouped kernels have no tuner yet
-  int64_t launches() const;                      ///< of all uses
-  int64_t launches(int64_t ranks) const;         ///< of one step on one of `ranks` ranks
+  int64_t launches() const;               ///< of all uses
+  int64_t launches(int64_t ranks) const;  ///< of one step on one of `ranks` ranks
 };
 
 /// The model at `where`: a checkpoint, or what find_config() knows. The headers of weights count

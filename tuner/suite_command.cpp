@@ -105,7 +105,7 @@ std::vector<Shape> shapes_of(const CommandLine& line, const Terminal& terminal) 
   if (!line.model) return line.shapes;
   std::vector<Shape> shapes;
   for (const ModelShape& shape : model_shapes(*line.model, line.tps)) {
-    if (shape.tunable()) {
+    if (shape.experts == 0) {
       shapes.push_back({shape.n, shape.k});
     } else {
       warn(terminal, fmt::format("{} of {} is left out: grouped launches are not timed here",

@@ -115,6 +115,15 @@ void read_work(const OptionValues& values, CommandLine& line) {
   if (line.command != Command::tune && line.shapes.size() > 1) {
     throw UsageError(fmt::format("{} is given twice", values.label("shape")));
   }
+  const auto experts = [](std::string_view text) -> std::optional<int64_t> {
+    const std::optional<int64_t> count = parse_integer(text);
+    return count && *count >= 1 && *count <= kMaxExperts ? count : std::nullopt;
+  };
+  line.experts = values.parsed("experts", experts, fmt::format("a count from 1 to {}", kMaxExperts))
+                     .value_or(0);
+  if (line.experts > 0 && (line.model || line.shapes.size() > 1)) {
+    throw UsageError(fmt::format("{} goes with one --shape", values.label("experts")));
+  }
   if (!line.shapes.empty()) {
     line.n = line.shapes.front().n;
     line.k = line.shapes.front().k;

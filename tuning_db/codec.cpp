@@ -130,18 +130,20 @@ Toolchain decode_toolchain(RowReader row) {
 }
 
 Row encode(const Problem& p) {
-  return {"dense", int64_t{p.layout}, p.n, p.k, std::string(name(p.act)), sm_name(p.arch)};
+  return {std::string(name(p.kind)), int64_t{p.layout}, p.n,      p.k,
+          std::string(name(p.act)),  sm_name(p.arch),   p.experts};
 }
 
 Problem decode_problem(RowReader row) {
   Problem p;
-  if (row.text() != "dense") throw BadRow{"unknown kind"};
+  p.kind = known(parse_problem_kind(row.text()), "kind");
   p.layout = small(row);
   p.n = row.integer();
   p.k = row.integer();
   p.act = known(parse_activation(row.text()), "act");
   p.arch = known(parse_arch(row.text()), "arch");
-  if (const auto error = shape_error(p.n, p.k)) throw BadRow{*error};
+  p.experts = row.integer();
+  if (const auto error = shape_error(p)) throw BadRow{*error};
   return p;
 }
 
@@ -165,24 +167,35 @@ KernelRecord decode_kernel(RowReader row) {
   return k;
 }
 
-Row encode(const RunRecord& r, const References::Run& ids) {
+Row encode(const RunRecord& r, const RunIds& ids) {
   return {ids.device,
           ids.toolchain,
-          clean_text(r.device.name, kShortText),
+          clean_text(r.device_name, kShortText),
           clean_text(r.command, kLongText),
           clean_text(r.date, kShortText),
-          static_cast<int64_t>(r.seed)};
+          static_cast<int64_t>(r.seed),
+          std::string(name(r.purpose)),
+          clean_text(r.source_commit, kShortText),
+          clean_text(r.driver_release, kShortText),
+          r.stream_gbps,
+          r.tensor_tflops};
 }
 
-References::Run decode_run(RowReader row) {
-  References::Run run;
-  run.device = row.integer();
-  run.toolchain = row.integer();
-  text(row, kShortText);
-  text(row, kLongText);
-  text(row, kShortText);
-  row.integer();
-  return run;
+RunRecord decode_run(RowReader row, int64_t id, const References& references) {
+  RunRecord r;
+  r.id = id;
+  r.device = refer(references.devices, row.integer(), "device");
+  r.toolchain = refer(references.toolchains, row.integer(), "toolchain");
+  r.device_name = text(row, kShortText);
+  r.command = text(row, kLongText);
+  r.date = text(row, kShortText);
+  r.seed = static_cast<uint64_t>(row.integer());
+  r.purpose = known(parse_purpose(row.text()), "purpose");
+  r.source_commit = text(row, kShortText);
+  r.driver_release = text(row, kShortText);
+  r.stream_gbps = row.real();
+  r.tensor_tflops = row.real();
+  return valid(std::move(r));
 }
 
 Row encode(const Measurement& r, const MeasurementIds& ids) {
@@ -205,16 +218,19 @@ Row encode(const Measurement& r, const MeasurementIds& ids) {
           t.f,
           t.clock_mhz,
           int64_t{t.throttled},
-          pack_floats(r.samples_us)};
+          pack_floats(r.samples_us),
+          t.launch_us,
+          t.temperature_c};
 }
 
 Measurement decode_measurement(RowReader row, int64_t id, const References& references) {
   Measurement r;
   r.id = id;
   r.run = row.integer();
-  const References::Run& run = refer(references.runs, r.run, "run");
-  r.device = refer(references.devices, run.device, "device");
-  r.toolchain = refer(references.toolchains, run.toolchain, "toolchain");
+  const RunRecord& run = refer(references.runs, r.run, "run");
+  r.device = run.device;
+  r.toolchain = run.toolchain;
+  r.purpose = run.purpose;
   r.kernel = refer(references.kernels, row.integer(), "kernel");
   r.problem = refer(references.problems, row.integer(), "problem");
   r.m = row.integer();
@@ -234,6 +250,8 @@ Measurement decode_measurement(RowReader row, int64_t id, const References& refe
   t.clock_mhz = row.real();
   t.throttled = row.boolean();
   r.samples_us = unpack_floats(row.blob());
+  t.launch_us = row.real();
+  t.temperature_c = row.real();
   return valid(std::move(r));
 }
 
@@ -248,7 +266,8 @@ Row encode(const Winner& w, const WinnerIds& ids) {
           config_text(w.config),
           w.runner_up ? Value(config_text(*w.runner_up)) : Value(),
           w.regret_bound ? Value(*w.regret_bound) : Value(),
-          w.evidence};
+          w.evidence,
+          std::string(name(w.origin))};
 }
 
 Winner decode_winner(RowReader row, const References& references) {
@@ -264,7 +283,91 @@ Winner decode_winner(RowReader row, const References& references) {
   if (!row.null()) w.runner_up = decode_config(row.text());
   if (!row.null()) w.regret_bound = row.real();
   w.evidence = row.integer();
+  w.origin = known(parse_origin(row.text()), "origin");
   return valid(std::move(w));
+}
+
+Row encode(const Comparison& c, int64_t problem) {
+  const auto measurement = [](const std::optional<int64_t>& of) {
+    return of ? Value(*of) : Value();
+  };
+  return {c.base_run,
+          c.run,
+          problem,
+          c.m,
+          std::string(name(c.policy)),
+          std::string(name(c.question)),
+          std::string(name(c.verdict)),
+          clean_text(c.reason, kLongText),
+          measurement(c.base_measurement),
+          measurement(c.measurement),
+          c.ratio,
+          c.ratio_lo,
+          c.ratio_hi,
+          c.cycles_ratio};
+}
+
+Comparison decode_comparison(RowReader row, int64_t id, const References& references) {
+  Comparison c;
+  c.id = id;
+  c.base_run = row.integer();
+  refer(references.runs, c.base_run, "run");
+  c.run = row.integer();
+  refer(references.runs, c.run, "run");
+  c.problem = refer(references.problems, row.integer(), "problem");
+  c.m = row.integer();
+  c.policy = known(parse_policy(row.text()), "policy");
+  c.question = known(parse_question(row.text()), "question");
+  c.verdict = known(parse_change(row.text()), "verdict");
+  c.reason = text(row, kLongText);
+  if (!row.null()) c.base_measurement = row.integer();
+  if (!row.null()) c.measurement = row.integer();
+  c.ratio = row.real();
+  c.ratio_lo = row.real();
+  c.ratio_hi = row.real();
+  c.cycles_ratio = row.real();
+  return valid(std::move(c));
+}
+
+Row encode(const ChangePoint& c, int64_t problem) {
+  return {problem, c.m,      std::string(name(c.policy)), std::string(name(c.question)), c.run,
+          c.ratio, c.p_value};
+}
+
+ChangePoint decode_change_point(RowReader row, int64_t id, const References& references) {
+  ChangePoint c;
+  c.id = id;
+  c.problem = refer(references.problems, row.integer(), "problem");
+  c.m = row.integer();
+  c.policy = known(parse_policy(row.text()), "policy");
+  c.question = known(parse_question(row.text()), "question");
+  c.run = row.integer();
+  refer(references.runs, c.run, "run");
+  c.ratio = row.real();
+  c.p_value = row.real();
+  return valid(std::move(c));
+}
+
+Row encode(const Rival& r, int64_t problem) {
+  return {
+      r.run,       problem, r.m,     std::string(name(r.policy)), clean_text(r.name, kShortText),
+      r.median_us, r.q1_us, r.q3_us, int64_t{r.samples}};
+}
+
+Rival decode_rival(RowReader row, int64_t id, const References& references) {
+  Rival r;
+  r.id = id;
+  r.run = row.integer();
+  refer(references.runs, r.run, "run");
+  r.problem = refer(references.problems, row.integer(), "problem");
+  r.m = row.integer();
+  r.policy = known(parse_policy(row.text()), "policy");
+  r.name = text(row, kShortText);
+  r.median_us = row.real();
+  r.q1_us = row.real();
+  r.q3_us = row.real();
+  r.samples = small(row);
+  return valid(std::move(r));
 }
 
 KernelConfig decode_config(const std::string& text) { return known(parse_config(text), "config"); }

@@ -12,18 +12,18 @@ namespace nvfp4 {
 
 /// The rows that others refer to by id; only valid ones are here.
 struct References {
-  struct Run {
-    int64_t device = 0;
-    int64_t toolchain = 0;
-  };
   std::map<int64_t, DeviceKey> devices;
   std::map<int64_t, Toolchain> toolchains;
   std::map<int64_t, Problem> problems;
   std::map<int64_t, KernelRecord> kernels;
-  std::map<int64_t, Run> runs;
+  std::map<int64_t, RunRecord> runs;
 };
 
-/// A winner as stored: what its evidence says is not repeated in its row.
+/// What a row refers to, as it is stored.
+struct RunIds {
+  int64_t device = 0;
+  int64_t toolchain = 0;
+};
 struct MeasurementIds {
   int64_t run = 0;
   int64_t kernel = 0;
@@ -38,17 +38,24 @@ Row encode(const DeviceKey& device);
 Row encode(const Toolchain& toolchain);
 Row encode(const Problem& problem);
 Row encode(const KernelRecord& kernel);
-Row encode(const RunRecord& run, const References::Run& ids);
+Row encode(const RunRecord& run, const RunIds& ids);
 Row encode(const Measurement& measurement, const MeasurementIds& ids);
+/// What its evidence says is not repeated in a winner's row.
 Row encode(const Winner& winner, const WinnerIds& ids);
+Row encode(const Comparison& comparison, int64_t problem);
+Row encode(const ChangePoint& step, int64_t problem);
+Row encode(const Rival& rival, int64_t problem);
 
 DeviceKey decode_device(RowReader row);
 Toolchain decode_toolchain(RowReader row);
 Problem decode_problem(RowReader row);
 KernelRecord decode_kernel(RowReader row);
-References::Run decode_run(RowReader row);
+RunRecord decode_run(RowReader row, int64_t id, const References& references);
 Measurement decode_measurement(RowReader row, int64_t id, const References& references);
 Winner decode_winner(RowReader row, const References& references);
+Comparison decode_comparison(RowReader row, int64_t id, const References& references);
+ChangePoint decode_change_point(RowReader row, int64_t id, const References& references);
+Rival decode_rival(RowReader row, int64_t id, const References& references);
 
 /// A config's canonical text, else a BadRow.
 KernelConfig decode_config(const std::string& text);

@@ -19,6 +19,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "tuning_db/migration.h"
 #include "tuning_db/schema.h"
 
 namespace nvfp4 {
@@ -128,24 +129,19 @@ std::string schema_listing(Connection& connection) {
   return listing;
 }
 
-/// Brings a file from `version` to the current one, whole or not at all.
-void migrate(Connection& connection, int64_t version) {
-  for (int64_t step = version; step < kSchemaVersion; ++step) {
-    connection.execute(kMigrations[step]);
-  }
-  connection.execute(fmt::format("PRAGMA application_id={}; PRAGMA user_version={}", kApplicationId,
-                                 kSchemaVersion)
-                         .c_str());
-}
-
-// Never destroyed: a program may open databases from its own destructors.
-const std::string& current_schema() {
-  static const std::string& listing = *new std::string([] {
-    Connection connection("", Access::memory);
-    migrate(connection, 0);
-    return schema_listing(connection);
+/// What schema_listing() says of a sound file of each version.
+const std::string& expected_schema(int64_t version) {
+  // Never destroyed: a program may open databases from its own destructors.
+  static const std::vector<std::string>& listings = *new std::vector<std::string>([] {
+    std::vector<std::string> made;
+    for (const char* schema : kSchemas) {
+      Connection connection("", Access::memory);
+      connection.execute(schema);
+      made.push_back(schema_listing(connection));
+    }
+    return made;
   }());
-  return listing;
+  return listings[static_cast<size_t>(version - 1)];
 }
 
 /// The version of a file of ours; 0 for an empty one. Throws for any other file.
@@ -172,16 +168,32 @@ int64_t recognise(Connection& connection) {
   return version;
 }
 
-void check_contents(Connection& connection) {
-  if (schema_listing(connection) != current_schema()) {
+void check_contents(Connection& connection, int64_t version) {
+  if (schema_listing(connection) != expected_schema(version)) {
     throw CorruptDatabase(fmt::format("database {}: its tables are not those of version {}",
-                                      connection.path(), kSchemaVersion));
+                                      connection.path(), version));
   }
   const auto verdict = connection.query_text("PRAGMA quick_check(1)");
   if (verdict != "ok") {
     throw CorruptDatabase(fmt::format("database {}: {}", connection.path(),
                                       verdict.value_or("quick_check gave no answer")));
   }
+}
+
+/// Brings an empty or older file to the current version, whole or not at all.
+void make_current(Connection& connection) {
+  connection.execute("PRAGMA foreign_keys=OFF");
+  {
+    Transaction transaction(connection, Transaction::Kind::exclusive);
+    const int64_t version = recognise(connection);  // another process may have been faster
+    if (version == 0) create_tables(connection);
+    if (version > 0 && version < kSchemaVersion) {
+      check_contents(connection, version);
+      migrate(connection, version);
+    }
+    transaction.commit();
+  }
+  connection.execute("PRAGMA foreign_keys=ON");
 }
 
 Connection open_writable(const std::string& path) {
@@ -194,22 +206,20 @@ Connection open_writable(const std::string& path) {
     throw DatabaseError(fmt::format("database {}: cannot leave its journal mode", path));
   }
   connection.execute("PRAGMA synchronous=FULL");
-  if (version < kSchemaVersion) {
-    Transaction transaction(connection, Transaction::Kind::exclusive);
-    migrate(connection, recognise(connection));
-    transaction.commit();
-  }
-  check_contents(connection);
+  if (version < kSchemaVersion) make_current(connection);
+  check_contents(connection, kSchemaVersion);
   return connection;
 }
 
 Connection open_readable(const std::string& path, Access access) {
   const auto checked = [&](bool recover) {
     Connection connection(path, access, recover);
-    if (recognise(connection) < kSchemaVersion) {
-      throw CorruptDatabase(fmt::format("database {}: is empty or of an older version", path));
-    }
-    check_contents(connection);
+    const int64_t version = recognise(connection);
+    if (version == 0) throw CorruptDatabase(fmt::format("database {}: is empty", path));
+    Transaction transaction(connection, Transaction::Kind::read);
+    check_contents(connection, version);
+    if (version < kSchemaVersion) return migrated_copy(connection, version);
+    transaction.commit();
     return connection;
   };
   try {
@@ -277,7 +287,7 @@ Connection open_database(const std::string& path, Access access,
                          std::vector<std::string>& warnings) {
   if (access == Access::memory) {
     Connection connection("", access);
-    migrate(connection, 0);
+    create_tables(connection);
     return connection;
   }
   if (path.empty()) throw DatabaseError("database path is empty");

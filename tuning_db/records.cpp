@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <span>
 
 namespace nvfp4 {
 namespace {
@@ -17,6 +18,12 @@ constexpr std::string_view kVerdicts[] = {
     "spill",    "load_failed", "launch_error",     "fault",
     "hang",     "wrong",       "nondeterministic", "out_of_bounds",
     "too_noisy"};
+constexpr std::string_view kPurposes[] = {"tune", "bench", "import"};
+constexpr std::string_view kOrigins[] = {"tuned", "imported"};
+constexpr std::string_view kQuestions[] = {"same_config", "best_config"};
+constexpr std::string_view kChanges[] = {"unchanged", "same",   "faster", "slower",
+                                         "ambiguous", "broken", "added",  "missing"};
+static_assert(std::size(kChanges) == static_cast<size_t>(Change::missing) + 1);
 static_assert(std::size(kVerdicts) == static_cast<size_t>(Verdict::too_noisy) + 1);
 
 template <typename Enum, size_t kCount>
@@ -39,26 +46,36 @@ std::optional<std::string> config_error(const KernelConfig& c, const Problem& pr
 }
 
 std::optional<std::string> problem_error(const Problem& problem, int64_t m) {
-  if (auto error = shape_error(problem.n, problem.k)) return error;
+  if (auto error = shape_error(problem)) return error;
   return tokens_error(m);
 }
 
-std::optional<std::string> timing_error(const Timing& t, Verdict verdict) {
-  constexpr double kDay = 86'400e6;
-  const double values[] = {t.median_us,   t.q1_us,  t.q3_us, t.gbps,
-                           t.pct_ceiling, t.tflops, t.f,     t.clock_mhz};
+constexpr double kDay = 86'400e6;  // microseconds: above all that is ever measured
+
+/// The first of some figures that is no finite number from 0 to `limit`.
+std::optional<std::string> figure_error(std::string_view what, std::span<const double> values,
+                                        double limit) {
   for (const double value : values) {
-    if (!std::isfinite(value) || value < 0 || value > kDay) {
-      return fmt::format("timing value {} is outside 0..{}", value, kDay);
+    if (!(value >= 0 && value <= limit)) {
+      return fmt::format("{} {} is outside 0..{}", what, value, limit);
     }
   }
+  return std::nullopt;
+}
+
+std::optional<std::string> quartile_error(double q1, double median, double q3) {
+  if (median <= 0) return "verdict ok without a time";
+  if (q1 <= median && median <= q3) return std::nullopt;
+  return fmt::format("quartiles {} {} {} us are out of order", q1, median, q3);
+}
+
+std::optional<std::string> timing_error(const Timing& t, Verdict verdict) {
+  const double values[] = {t.median_us, t.q1_us, t.q3_us,     t.gbps,      t.pct_ceiling,
+                           t.tflops,    t.f,     t.clock_mhz, t.launch_us, t.temperature_c};
+  if (auto error = figure_error("timing value", values, kDay)) return error;
   if (t.samples < 0) return fmt::format("{} samples", t.samples);
   if (verdict != Verdict::ok) return std::nullopt;
-  if (t.median_us <= 0) return "verdict ok without a time";
-  if (t.q1_us > t.median_us || t.median_us > t.q3_us) {
-    return fmt::format("quartiles {} {} {} us are out of order", t.q1_us, t.median_us, t.q3_us);
-  }
-  return std::nullopt;
+  return quartile_error(t.q1_us, t.median_us, t.q3_us);
 }
 
 }  // namespace
@@ -66,6 +83,10 @@ std::optional<std::string> timing_error(const Timing& t, Verdict verdict) {
 std::string_view name(Policy policy) { return kPolicies[static_cast<int>(policy)]; }
 std::string_view name(Provenance provenance) { return kProvenances[static_cast<int>(provenance)]; }
 std::string_view name(Verdict verdict) { return kVerdicts[static_cast<int>(verdict)]; }
+std::string_view name(Purpose purpose) { return kPurposes[static_cast<int>(purpose)]; }
+std::string_view name(WinnerOrigin origin) { return kOrigins[static_cast<int>(origin)]; }
+std::string_view name(Question question) { return kQuestions[static_cast<int>(question)]; }
+std::string_view name(Change change) { return kChanges[static_cast<int>(change)]; }
 
 std::optional<Policy> parse_policy(std::string_view text) { return parse<Policy>(kPolicies, text); }
 std::optional<Provenance> parse_provenance(std::string_view text) {
@@ -74,6 +95,16 @@ std::optional<Provenance> parse_provenance(std::string_view text) {
 std::optional<Verdict> parse_verdict(std::string_view text) {
   return parse<Verdict>(kVerdicts, text);
 }
+std::optional<Purpose> parse_purpose(std::string_view text) {
+  return parse<Purpose>(kPurposes, text);
+}
+std::optional<WinnerOrigin> parse_origin(std::string_view text) {
+  return parse<WinnerOrigin>(kOrigins, text);
+}
+std::optional<Question> parse_question(std::string_view text) {
+  return parse<Question>(kQuestions, text);
+}
+std::optional<Change> parse_change(std::string_view text) { return parse<Change>(kChanges, text); }
 
 DeviceKey key_of(const Device& device) {
   return {.arch = device.arch,
@@ -100,6 +131,12 @@ std::optional<std::string> record_error(const DeviceKey& d) {
     return fmt::format("bandwidth class {}", d.bandwidth_class);
   }
   return std::nullopt;
+}
+
+std::optional<std::string> record_error(const RunRecord& r) {
+  if (auto error = record_error(r.device)) return error;
+  const double ceilings[] = {r.stream_gbps, r.tensor_tflops};
+  return figure_error("ceiling", ceilings, 1e9);
 }
 
 std::optional<std::string> record_error(const Measurement& r) {
@@ -135,6 +172,31 @@ std::optional<std::string> record_error(const Winner& w) {
     return fmt::format("regret bound {}", *w.regret_bound);
   }
   return std::nullopt;
+}
+
+std::optional<std::string> record_error(const Comparison& c) {
+  if (auto error = problem_error(c.problem, c.m)) return error;
+  const double ratios[] = {c.ratio, c.ratio_lo, c.ratio_hi, c.cycles_ratio};
+  if (auto error = figure_error("ratio", ratios, 1e9)) return error;
+  if (c.ratio_lo > c.ratio || c.ratio > c.ratio_hi) {
+    return fmt::format("ratio {} is outside its interval {}..{}", c.ratio, c.ratio_lo, c.ratio_hi);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> record_error(const ChangePoint& c) {
+  if (auto error = problem_error(c.problem, c.m)) return error;
+  if (!(c.ratio > 0 && c.ratio <= 1e9)) return fmt::format("ratio {}", c.ratio);
+  return figure_error("p value", std::span(&c.p_value, 1), 1);
+}
+
+std::optional<std::string> record_error(const Rival& r) {
+  if (auto error = problem_error(r.problem, r.m)) return error;
+  if (r.name.empty()) return "a rival without a name";
+  if (r.samples < 0) return fmt::format("{} samples", r.samples);
+  const double times[] = {r.median_us, r.q1_us, r.q3_us};
+  if (auto error = figure_error("timing value", times, kDay)) return error;
+  return quartile_error(r.q1_us, r.median_us, r.q3_us);
 }
 
 }  // namespace nvfp4

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a file is known to be ours and how an older one becomes a current one.
+// How a file is known to be ours.
 #pragma once
 
 #include <cstdint>
@@ -10,9 +10,9 @@ namespace nvfp4 {
 constexpr int64_t kApplicationId = 0x6e766634;
 
 /// The version this build reads and writes.
-constexpr int64_t kSchemaVersion = 1;
+constexpr int64_t kSchemaVersion = 2;
 
-/// Step v takes a file from version v to v + 1; step 0 starts from nothing.
-extern const char* const kMigrations[kSchemaVersion];
+/// The statements that make an empty database of version v are kSchemas[v - 1].
+extern const char* const kSchemas[kSchemaVersion];
 
 }  // namespace nvfp4

@@ -244,12 +244,16 @@ int64_t insert_row(Connection& connection, const std::string& table, Row values)
       1;
   values.insert(values.begin(), id);
   values.emplace_back(row_checksum(table, values));
-  std::string parameters = "?";
-  for (size_t i = 1; i < values.size(); ++i) parameters += ",?";
-  Statement statement(connection, fmt::format("INSERT INTO {} VALUES({})", table, parameters));
-  for (size_t i = 0; i < values.size(); ++i) statement.bind(static_cast<int>(i) + 1, values[i]);
-  statement.step();
+  store_row(connection, table, values);
   return id;
+}
+
+void store_row(const Connection& connection, const std::string& table, const Row& row) {
+  std::string parameters = "?";
+  for (size_t i = 1; i < row.size(); ++i) parameters += ",?";
+  Statement statement(connection, fmt::format("INSERT INTO {} VALUES({})", table, parameters));
+  for (size_t i = 0; i < row.size(); ++i) statement.bind(static_cast<int>(i) + 1, row[i]);
+  statement.step();
 }
 
 void scan_rows(const Connection& connection, const std::string& table, const std::string& where,

@@ -66,8 +66,28 @@ struct TuningDb::State {
     scan("device", [&](int64_t id, RowReader row) { r.devices[id] = decode_device(row); });
     scan("toolchain", [&](int64_t id, RowReader row) { r.toolchains[id] = decode_toolchain(row); });
     scan("problem", [&](int64_t id, RowReader row) { r.problems[id] = decode_problem(row); });
-    scan("run", [&](int64_t id, RowReader row) { r.runs[id] = decode_run(row); });
+    scan("run", [&](int64_t id, RowReader row) { r.runs[id] = decode_run(row, id, r); });
     return r;
+  }
+
+  /// Appends a record that belongs to a problem.
+  template <typename Record>
+  int64_t append(const std::string& table, const Record& record) {
+    demand_valid(record, table.c_str());
+    Transaction transaction(connection, Transaction::Kind::write);
+    const int64_t id = insert_row(connection, table, encode(record, problem_id(record.problem)));
+    transaction.commit();
+    return id;
+  }
+
+  /// Every valid record of a table.
+  template <typename Decode>
+  auto read(const std::string& table, Decode decode) {
+    Transaction transaction(connection, Transaction::Kind::read);
+    const References of = references_without_kernels();
+    std::vector<decltype(decode(RowReader({}), 0, of))> records;
+    scan(table, [&](int64_t id, RowReader row) { records.push_back(decode(row, id, of)); });
+    return records;
   }
 
   /// The device of a run of this database.
@@ -78,7 +98,7 @@ struct TuningDb::State {
         [&](int64_t, RowReader row) {
           scan(
               "device", [&](int64_t, RowReader values) { device = decode_device(values); }, "id=?1",
-              decode_run(row).device);
+              row.integer());
         },
         "id=?1", run);
     if (!device) throw DatabaseError(fmt::format("database {}: no run {}", connection.path(), run));
@@ -132,16 +152,16 @@ TuningDb::Batch::~Batch() = default;
 void TuningDb::Batch::commit() { transaction_->commit(); }
 
 int64_t TuningDb::add_run(const RunRecord& run) {
-  const DeviceKey key = key_of(run.device);
-  state_->demand_valid(key, "device");
+  state_->demand_valid(run, "run");
   Transaction transaction(state_->connection, Transaction::Kind::write);
-  const References::Run ids{
-      .device = state_->device_id(key),
-      .toolchain = state_->intern("toolchain", run.toolchain, decode_toolchain)};
+  const RunIds ids{.device = state_->device_id(run.device),
+                   .toolchain = state_->intern("toolchain", run.toolchain, decode_toolchain)};
   const int64_t id = insert_row(state_->connection, "run", encode(run, ids));
   transaction.commit();
   return id;
 }
+
+std::vector<RunRecord> TuningDb::runs() { return state_->read("run", decode_run); }
 
 std::vector<int64_t> TuningDb::add(int64_t run, std::span<const Measurement> measurements) {
   Transaction transaction(state_->connection, Transaction::Kind::write);
@@ -183,10 +203,7 @@ std::vector<Suspect> TuningDb::suspects(const DeviceKey& device, const Problem& 
     if (run == references.runs.end() || tried == references.problems.end()) {
       throw BadRow{"its run or problem is missing or bad"};
     }
-    const auto key = references.devices.find(run->second.device);
-    if (key == references.devices.end() || key->second != device || tried->second != problem) {
-      return;
-    }
+    if (run->second.device != device || tried->second != problem) return;
     for (Suspect& suspect : suspects) {
       if (suspect.config == config) {
         ++suspect.deaths;
@@ -222,12 +239,13 @@ void TuningDb::store(const Winner& winner) {
                       .problem = state_->problem_id(winner.problem)};
   Statement remove(state_->connection,
                    "DELETE FROM winner WHERE device=?1 AND problem=?2 AND policy=?3"
-                   " AND provenance=?4 AND m_tuned=?5");
+                   " AND provenance=?4 AND m_tuned=?5 AND (origin=?6 OR origin='imported')");
   remove.bind(1, ids.device);
   remove.bind(2, ids.problem);
   remove.bind(3, std::string(name(winner.policy)));
   remove.bind(4, std::string(name(winner.provenance)));
   remove.bind(5, winner.m_tuned);
+  remove.bind(6, std::string(name(winner.origin)));
   remove.step();
   insert_row(state_->connection, "winner", encode(winner, ids));
   transaction.commit();
@@ -267,6 +285,20 @@ std::vector<Measurement> TuningDb::measurements(const DeviceKey& device, const P
                 [&](const Measurement& r) { return r.device != device || r.problem != problem; });
   return all;
 }
+
+int64_t TuningDb::add(const Comparison& comparison) {
+  return state_->append("comparison", comparison);
+}
+int64_t TuningDb::add(const ChangePoint& step) { return state_->append("change_point", step); }
+int64_t TuningDb::add(const Rival& rival) { return state_->append("rival", rival); }
+
+std::vector<Comparison> TuningDb::comparisons() {
+  return state_->read("comparison", decode_comparison);
+}
+std::vector<ChangePoint> TuningDb::change_points() {
+  return state_->read("change_point", decode_change_point);
+}
+std::vector<Rival> TuningDb::rivals() { return state_->read("rival", decode_rival); }
 
 TuningDb::Counts TuningDb::counts() {
   Transaction transaction(state_->connection, Transaction::Kind::read);

@@ -71,8 +71,11 @@ class TuningDb {
     std::unique_ptr<Transaction> transaction_;
   };
 
-  /// Records an invocation of the tuner and returns its id.
+  /// Records an invocation of the program and returns its id.
   int64_t add_run(const RunRecord& run);
+
+  /// Valid runs in the order they were added.
+  std::vector<RunRecord> runs();
 
   /// Appends rows, all or none, in one transaction. Returns their ids in order.
   std::vector<int64_t> add(int64_t run, std::span<const Measurement> measurements);
@@ -90,8 +93,8 @@ class TuningDb {
   std::vector<Suspect> suspects(const DeviceKey& device, const Problem& problem);
 
   /// Stores a winner in place of the one of the same device, problem, policy, provenance and tuned
-  /// M. Its evidence must be a row of this database that agrees with it and is ok, else
-  /// DatabaseError.
+  /// M: a tuned one in place of tuned and imported ones, an imported one beside a tuned one. Its
+  /// evidence must be a row of this database that agrees with it and is ok, else DatabaseError.
   void store(const Winner& winner);
 
   /// Every valid winner, in a fixed order.
@@ -102,6 +105,17 @@ class TuningDb {
   /// resumed tuner skips what it finds here with its own toolchain.
   std::vector<Measurement> measurements();
   std::vector<Measurement> measurements(const DeviceKey& device, const Problem& problem);
+
+  /// Appends what was found out by comparing runs, or the time of something else; returns its id.
+  /// The runs and measurements that it names must be there, else DatabaseError.
+  int64_t add(const Comparison& comparison);
+  int64_t add(const ChangePoint& step);
+  int64_t add(const Rival& rival);
+
+  /// Valid rows in the order they were added.
+  std::vector<Comparison> comparisons();
+  std::vector<ChangePoint> change_points();
+  std::vector<Rival> rivals();
 
   /// Rows stored, bad ones included.
   struct Counts {

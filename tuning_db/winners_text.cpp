@@ -79,7 +79,8 @@ Row row_of(const Line& line, const Device& device) {
   if (!config) line.refuse(fmt::format("'{}' is no config", f[22]));
 
   Row row;
-  row.run = {.device = device,
+  row.run = {.device = key_of(device),
+             .device_name = device.name,
              .toolchain = {std::string(f[19]), std::string(f[20]), std::string(f[21])},
              .command = "made of text"};
   Measurement& m = row.evidence;
