@@ -21,9 +21,9 @@ using Json = nlohmann::json;
 
 namespace {
 
-// Two layers; at tp 1 and 2 together seven shapes.
+// Two layers; at tp 1 and 2 together six shapes: two are in both.
 constexpr char kModel[] =
-    R"({"hidden_size":64,"intermediate_size":128,"num_attention_heads":4,"head_dim":32,)"
+    R"({"hidden_size":64,"intermediate_size":256,"num_attention_heads":4,"head_dim":32,)"
     R"("num_key_value_heads":2,"num_hidden_layers":2,"vocab_size":256,)"
     R"("quantization_config":{"quant_method":"modelopt","quant_algo":"NVFP4","ignore":["lm_head"]}})";
 
@@ -74,27 +74,27 @@ TEST_SUITE("model_command") {
     REQUIRE_MESSAGE(result.code == 0, result.err);
     const Json plan = Json::parse(result.out);
     CHECK(plan["schema"] == 1);
-    CHECK(plan["shapes"] == 7);
-    CHECK(plan["wanted"] == 7 * 4);  // two Ms, two policies
+    CHECK(plan["shapes"] == 6);
+    CHECK(plan["wanted"] == 6 * 4);  // two Ms, two policies
     CHECK(plan["known"] == 0);
     CHECK(plan["seconds"] > 0.0);
-    CHECK(plan["rows"][0]["launches"] >= plan["rows"][6]["launches"]);
+    CHECK(plan["rows"][0]["launches"] >= plan["rows"][5]["launches"]);
     CHECK_FALSE(std::filesystem::exists(model.folder / "tuning.db"));
     const CliResult table =
         run_cli("--model " + model.folder.path().string() +
                     " --tp 1,2 --plan --device emulated:h100 --db /nowhere/x.db",
                 model.variables());
     CHECK(table.code == 0);
-    CHECK(contains(table.out, "7 of 7 shapes, 13 values of M, 1 to 4096, 182 winners"));
+    CHECK(contains(table.out, "6 of 6 shapes, 13 values of M, 1 to 4096, 156 winners"));
   }
 
   TEST_CASE("a model is tuned, its steps are summed up, and a second run has nothing to do") {
     const Model model;
     const CliResult first = model.run();
     REQUIRE_MESSAGE(first.code == 0, first.err);
-    CHECK(contains(first.err, "7 of 7 shapes, 2 values of M, 1 to 16, 28 winners of which 0"));
+    CHECK(contains(first.err, "6 of 6 shapes, 2 values of M, 1 to 16, 24 winners of which 0"));
     const Json tuned = Json::parse(first.out);
-    CHECK(tuned["rows"].size() == 28);
+    CHECK(tuned["rows"].size() == 24);
     for (const Json& row : tuned["rows"]) {
       CHECK(row["answer"] == "this run");
       CHECK(row["provenance"] == "modelled");
@@ -120,7 +120,7 @@ TEST_SUITE("model_command") {
     CHECK(choices(again) == choices(tuned));
     for (const Json& row : again["rows"]) CHECK(row["answer"] == "database");
     const Json plan = Json::parse(model.run("--plan").out);
-    CHECK(plan["known"] == 28);
+    CHECK(plan["known"] == 24);
     CHECK(plan["seconds"] == 0.0);
   }
 
@@ -164,7 +164,7 @@ TEST_SUITE("model_command") {
     const CliResult stopped = process.wait();
     CHECK(stopped.code == 130);
     CHECK(contains(stopped.err, "the same command goes on from there"));
-    CHECK(Json::parse(stopped.out)["rows"].size() < 28);
+    CHECK(Json::parse(stopped.out)["rows"].size() < 24);
     CHECK(model.run().code == 0);
   }
 
@@ -183,6 +183,42 @@ TEST_SUITE("model_command") {
       }
     }
     CHECK(together == choices(Json::parse(model.run().out)));
+  }
+
+  TEST_CASE("two devices share the shapes, and come to the same winners as one") {
+    const Model model;
+    const std::string two = "--device emulated:h100,emulated:h100 ";
+    std::string options = model.options;
+    options.replace(0, options.find("--effort"), two);
+    const CliResult both = run_cli(options + kConfigs, model.variables("two.db"));
+    REQUIRE_MESSAGE(both.code == 0, both.err);
+    CHECK(contains(both.err, "shapes 0/6, emulated:h100: "));
+    const Json document = Json::parse(both.out);
+    CHECK(choices(document) == choices(Json::parse(model.run(kConfigs).out)));
+    // The parent itself had nothing to measure.
+    for (const Json& row : document["rows"]) CHECK(row["answer"] == "database");
+
+    CliProcess process(options + kConfigs, model.variables("stopped.db"));
+    while (!std::filesystem::exists(model.folder / "stopped.db")) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    process.signal(SIGINT);
+    CHECK(process.wait().code == 130);
+    CHECK(run_cli(options + kConfigs, model.variables("stopped.db")).code == 0);
+  }
+
+  TEST_CASE("cards that differ do not share the work") {
+    const Model model;
+    std::string options = model.options;
+    options.replace(0, options.find("--effort"), "--device emulated:h100,emulated:a100 ");
+    const CliResult result = run_cli(options + kConfigs, model.variables());
+    CHECK(result.code == 0);
+    CHECK(contains(result.err, "device emulated:a100, "));
+    CHECK(contains(result.err, "is not like the first (sm_90a 132"));
+    CHECK(Json::parse(result.out)["rows"].size() == 24);
+    CHECK(run_cli("--shape 64,64 --M 1 --device 0,0").code == 2);
+    CHECK(run_cli("--shape 64,64 --M 1 --device 0,").code == 2);
+    CHECK(run_cli("lookup --shape 64,64 --M 1 --device 0,1").code == 2);
   }
 
   TEST_CASE("what makes no sense is refused before anything is opened") {

@@ -17,14 +17,9 @@ using namespace nvfp4;
 namespace {
 
 Device emulated_h100() {
-  for (const KnownPart& part : known_parts()) {
-    if (part.name == "h100") {
-      Device device = part.device;
-      device.emulated = true;
-      return device;
-    }
-  }
-  return {};
+  Device device = find_part("h100")->device;
+  device.emulated = true;
+  return device;
 }
 
 TuneRequest request_of(const Device& device) {

@@ -166,13 +166,19 @@ void tune_on_devices(const CommandLine& line, std::span<const std::string> devic
 }
 
 struct ShapeService::State {
-  State(const std::vector<std::string>& arguments, const std::string& device)
-      : line(parse_command_line(arguments)) {
-    line.device = device;
-    gpu.emplace(open_device(device).gpu);
+  explicit State(const nlohmann::json& header)
+      : line(parse_command_line(header.at("arguments").get<std::vector<std::string>>())) {
+    line.device = header.at("device").get<std::string>();
+    gpu.emplace(open_device(line.device).gpu);
+    const std::string key = key_text(key_of(gpu->facts()));
+    if (key != header.at("key")) {
+      throw UsageError(fmt::format("this card ({}) is not like the first ({})", key,
+                                   header.at("key").get<std::string>()));
+    }
     request = tune_request(line, gpu->facts());
     const std::string path = user_database(line, terminal);
     database.emplace(path, path.empty() ? Access::memory : Access::read_write);
+    workshop.emplace(line, *gpu, terminal);
   }
 
   Terminal terminal{.write =
@@ -201,16 +207,7 @@ Message ShapeService::serve(const Message& request) {
   const auto& header = request.header;
   Message reply;
   try {
-    if (!state_) {
-      state_ = std::make_unique<State>(header.at("arguments").get<std::vector<std::string>>(),
-                                       header.at("device").get<std::string>());
-      const std::string key = key_text(key_of(state_->gpu->facts()));
-      if (key != header.at("key")) {
-        throw UsageError(fmt::format("this card ({}) is not like the first ({})", key,
-                                     header.at("key").get<std::string>()));
-      }
-      state_->workshop.emplace(state_->line, *state_->gpu, state_->terminal);
-    }
+    if (!state_) state_ = std::make_unique<State>(header);
     const ModelShape shape{.n = header.at("n"),
                            .k = header.at("k"),
                            .experts = header.at("experts"),

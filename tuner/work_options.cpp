@@ -16,18 +16,6 @@ constexpr char kModelTokens[] = "1:4096*2";  // decoding one by one up to a pref
 constexpr int64_t kMaxRanks = 1024;
 constexpr int64_t kMaxShards = 65536;
 
-Shape parse_shape(const OptionValues& values, const std::string& text) {
-  const size_t comma = std::min(text.find(','), text.size());
-  const std::optional<int64_t> n = parse_integer(std::string_view(text).substr(0, comma));
-  const std::optional<int64_t> k =
-      parse_integer(std::string_view(text).substr(std::min(comma + 1, text.size())));
-  if (!n || !k) values.refuse("shape", text, "N,K (example: 4096,4096)");
-  if (const std::optional<std::string> why = shape_error(*n, *k)) {
-    throw UsageError(fmt::format("{} '{}': {}", values.label("shape"), text, *why));
-  }
-  return {*n, *k};
-}
-
 std::optional<Shard> parse_shard(std::string_view text) {
   const size_t slash = text.find('/');
   if (slash == text.npos) return std::nullopt;
