@@ -177,8 +177,7 @@ void read_feed_forward(const Fields& fields, const LayerCounts& counts, int64_t 
   if (experts == 0) {
     throw ModelConfigError(fmt::format("{}: num_local_experts is missing", fields.file()));
   }
-  const int64_t experts_per_token =
-      fields.get({"num_experts_per_tok", "top_k_experts"}, experts);
+  const int64_t experts_per_token = fields.get({"num_experts_per_tok", "top_k_experts"}, experts);
   // Mixtral and gpt-oss have only one intermediate size: their experts'.
   const std::optional<int64_t> own = fields.find({"moe_intermediate_size"}, 1, kMaxDimension);
   const int64_t expert_width = own          ? *own

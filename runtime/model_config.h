@@ -38,7 +38,7 @@ struct FeedForward {
   int64_t width = 0;
   int64_t experts = 0;            ///< matrices that one launch chooses from; 0: a dense layer
   int64_t experts_per_token = 0;  ///< of those
-  bool gated = true;    ///< false: up and down only
+  bool gated = true;              ///< false: up and down only
 };
 
 /// State-space layers between the others, as Nemotron-H has them.

@@ -45,8 +45,8 @@ struct Model {
   }
 };
 
-// All of them are tried, in whatever order: a candidate that was in flight when its tuner was killed
-// is tried last by the next one.
+// All of them are tried, in whatever order: a candidate that was in flight when its tuner was
+// killed is tried last by the next one.
 constexpr char kConfigs[] =
     "--config family=mma,act=bf16,block_n=16,block_m=8,warps_k=16,num_stages=8,pdl=1 "
     "--config family=mma,act=bf16,block_n=32,pdl=1 ";
@@ -124,6 +124,35 @@ TEST_SUITE("model_command") {
     CHECK(plan["seconds"] == 0.0);
   }
 
+  TEST_CASE("experts are one grouped launch, with a row for each expert that a token goes to") {
+    const Model model;
+    std::string config = kModel;
+    config.insert(1, R"("num_local_experts":4,"num_experts_per_tok":2,)");
+    std::ofstream(model.folder / "config.json") << config;
+    const CliResult result = model.run("--tp 1");
+    CHECK(result.code == 2);  // twice
+    std::string options = model.options;
+    options.replace(options.find("--tp 1,2"), 8, "--tp 1");
+    const CliResult tuned = run_cli(options, model.variables());
+    REQUIRE_MESSAGE(tuned.code == 0, tuned.err);
+    const Json document = Json::parse(tuned.out);
+    CHECK(document["rows"].size() == 4 * 4);
+    int grouped = 0;
+    for (const Json& row : document["rows"]) {
+      const bool experts = !row["experts"].is_null();
+      grouped += experts;
+      CHECK(row["rows"] == row["m"].get<int>() * (experts ? 2 : 1));
+      CHECK(row["launches"] == 2);
+    }
+    CHECK(grouped == 2 * 4);
+    for (const Json& step : document["steps"]) CHECK(step["us"] > 0.0);
+    TuningDb database((model.folder / "tuning.db").string(), Access::read_only);
+    const auto winners = database.winners();
+    CHECK(std::count_if(winners.begin(), winners.end(), [](const Winner& winner) {
+            return winner.problem.kind == ProblemKind::grouped && winner.problem.experts == 4;
+          }) == 8);
+  }
+
   TEST_CASE("a killed run loses nothing that it had, and ends as one that was left alone") {
     const Model model;
     const Json alone = Json::parse(model.run(kConfigs, "alone.db").out);
@@ -136,7 +165,8 @@ TEST_SUITE("model_command") {
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
         if (!std::filesystem::exists(model.folder / "tuning.db")) continue;
         try {
-          rows = TuningDb((model.folder / "tuning.db").string(), Access::read_only).winners().size();
+          rows =
+              TuningDb((model.folder / "tuning.db").string(), Access::read_only).winners().size();
         } catch (const DatabaseError&) {
           continue;  // being made
         }

@@ -62,8 +62,7 @@ TEST_SUITE("model_plan") {
       std::iota(expected.begin(), expected.end(), 0);
       CHECK(all == expected);
       const auto [least, most] = std::minmax_element(loads.begin(), loads.end());
-      const double largest =
-          costs.empty() ? 0 : *std::max_element(costs.begin(), costs.end());
+      const double largest = costs.empty() ? 0 : *std::max_element(costs.begin(), costs.end());
       CHECK(*most - *least <= largest + 1e-9);
     }
     CHECK(share_of(std::vector<double>{1, 1}, {3, 3}).empty());

@@ -29,7 +29,6 @@
 namespace nvfp4 {
 namespace {
 
-
 Answered run_tune(const CommandLine& line, const Terminal& terminal) {
   if (is_model_run(line)) return run_model(line, terminal);
   const Gpu gpu = open_gpu(line, terminal);

@@ -85,17 +85,19 @@ class DeviceRun {
     const ModelShape& shape = plan_.shapes[index].shape;
     device.at = shape_text(shape);
     Message request;
-    request.header = {{"arguments", line_.arguments}, {"device", device.name},
-                      {"key", key_text(key_)},        {"n", shape.n},
-                      {"k", shape.k},                 {"experts", shape.experts},
+    request.header = {{"arguments", line_.arguments},
+                      {"device", device.name},
+                      {"key", key_text(key_)},
+                      {"n", shape.n},
+                      {"k", shape.k},
+                      {"experts", shape.experts},
                       {"rows_per_token", shape.rows_per_token}};
     workers_.submit(device.role, index, request, kShapeLimit);
   }
 
   void finish(const Completion& completion) {
-    Device& device = *std::find_if(devices_.begin(), devices_.end(), [&](const Device& d) {
-      return d.role == completion.role;
-    });
+    Device& device = *std::find_if(devices_.begin(), devices_.end(),
+                                   [&](const Device& d) { return d.role == completion.role; });
     ++done_;
     std::string error;
     if (completion.death) {

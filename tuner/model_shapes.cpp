@@ -58,8 +58,7 @@ void add_shapes(std::vector<ModelShape>& shapes, const InspectedModel& model, in
     };
     auto found = std::find_if(shapes.begin(), shapes.end(), same);
     if (found == shapes.end()) {
-      shapes.push_back(
-          {.n = gemm.n, .k = gemm.k, .experts = gemm.experts, .rows_per_token = rows});
+      shapes.push_back({.n = gemm.n, .k = gemm.k, .experts = gemm.experts, .rows_per_token = rows});
       found = shapes.end() - 1;
     }
     const int64_t launches = gemm.count / std::max<int64_t>(gemm.experts, 1);

@@ -35,7 +35,7 @@ constexpr OptionSpec kOptions[] = {
      "tleLSDV"},
     {"format", "NAME", "table (default) | json | jsonl | csv | md", "tlbiILSDVO"},
     {"effort", "NAME", "quick | full (default)", "t"},
-    {"budget", "TIME", "stop trying candidates after this long: 60s, 5m", "t"},
+    {"budget", "TIME", "stop trying candidates of a shape after this long: 60s, 5m", "t"},
     {"seed", "N", "of the explored candidates and the test data (default 1)", "tbV"},
     {"jobs", "N", "compile processes (default: by cores and memory)", "tbiV"},
     {"max-candidates", "N", "configs tried for each M (default: by effort)", "t"},
