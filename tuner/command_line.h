@@ -33,14 +33,21 @@ enum class Effort { quick, full };
 enum class Format { table, json, jsonl, csv, md };
 enum class EmitForm { source, ptx, resources };
 
+/// One of `count` parts of the work, counted from 1.
+struct Shard {
+  int index = 1;
+  int count = 1;
+};
+
 struct CommandLine {
   Command command = Command::tune;
   std::string text;         ///< help or version: what to print; else the command, to reproduce it
-  std::string worker_role;  ///< worker: "compile" or "bench"
+  std::string worker_role;  ///< worker: "compile", "bench" or "tune"
+  std::vector<std::string> arguments;  ///< as they were given
 
   int64_t n = 0;
   int64_t k = 0;
-  int64_t experts = 0;  ///< of a grouped problem; 0: dense
+  int64_t experts = 0;          ///< of a grouped problem; 0: dense
   std::vector<int64_t> tokens;  ///< ascending
   Activation act = Activation::bf16;
   std::string device = "auto";
@@ -63,9 +70,15 @@ struct CommandLine {
   std::optional<Arch> arch;  ///< emit
   EmitForm as = EmitForm::source;
 
-  std::vector<Shape> shapes;        ///< bench and regret, in the order to measure, each once
-  int sweep = 0;                    ///< regret: configs of each sweep; 0: none
-  int processes = 1;                ///< regret: that pick
+  std::vector<Shape> shapes;         ///< tune, bench and regret, in the order to measure, each once
+  std::optional<std::string> model;  ///< tune and bench: a name, a folder or a config.json
+  std::vector<int64_t> tps = {1};    ///< tune: degrees of tensor parallelism, ascending
+  bool plan = false;                 ///< tune: say what there is to do, and no more
+  Shard shard;                       ///< tune: which share of the shapes
+
+  int sweep = 0;      ///< regret: configs of each sweep; 0: none
+  int processes = 1;  ///< regret: that pick
+
   bool baseline = false;            ///< bench: cuBLASLt too
   std::optional<std::string> save;  ///< bench and regret: files
   std::optional<std::string> plot;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -24,6 +25,11 @@ struct OptionSpec {
   const char* commands;
 };
 std::span<const OptionSpec> option_specs();
+
+/// A whole number and nothing else.
+std::optional<int64_t> parse_integer(std::string_view text);
+/// The same, 1 to 1,000,000.
+std::optional<int64_t> parse_positive(std::string_view text);
 
 /// What was given for each option: the command line's values, else the environment's.
 class OptionValues {
@@ -66,8 +72,6 @@ class OptionValues {
 
   std::vector<std::pair<std::string_view, Given>> given_;
 };
-
-std::optional<int64_t> parse_integer(std::string_view text);
 
 /// "4096,4096". Throws UsageError.
 Shape parse_shape(const OptionValues& values, const std::string& text);
