@@ -52,7 +52,7 @@ struct CommandLine {
 
   int64_t n = 0;
   int64_t k = 0;
-  int64_t experts = 0;  ///< of a grouped problem; 0: dense
+  int64_t experts = 0;          ///< of a grouped problem; 0: dense
   std::vector<int64_t> tokens;  ///< ascending
   Activation act = Activation::bf16;
   std::string device = "auto";

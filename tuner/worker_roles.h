@@ -6,8 +6,8 @@
 
 namespace nvfp4 {
 
-/// Serves requests of the role "compile", "bench" or "pick" until the tuner hangs up; returns an exit code.
-/// Throws UsageError for another role.
+/// Serves requests of the role "compile", "bench" or "pick" until the tuner hangs up; returns an
+/// exit code. Throws UsageError for another role.
 int serve_role(const std::string& role);
 
 }  // namespace nvfp4
