@@ -28,23 +28,29 @@ struct Fixture {
   CubinCache cache{options};
   Progress progress{{}, false};
 
+  Problem problem() const { return {.n = 64, .k = 64, .arch = gpu.facts().arch}; }
+
+  Workshop workshop(std::chrono::milliseconds limit) {
+    return {.gpu = gpu,
+            .device = "emulated:h100",
+            .compiler = compiler,
+            .cache = cache,
+            .cache_options = options,
+            .jobs = 1,
+            .progress = progress,
+            .stopped = [] { return false; },
+            .bench_limit = limit,
+            .compile_limit = limit};
+  }
+
   /// Three candidates, the second of which fails as `fault` says.
   ThreeOutcomes run(const std::string& fault, std::chrono::milliseconds limit = 60s,
                     bool timed = false) {
     const ScopedEnvironment culprit("NVFP4_TEST_CULPRIT", kCulprit.c_str());
     const ScopedEnvironment what("NVFP4_TEST_FAULT", fault.c_str());
     const ScopedEnvironment clock("NVFP4_TEST_TIMED", timed ? "1" : "0");
-    const Workshop shop{.gpu = gpu,
-                        .device = "emulated:h100",
-                        .compiler = compiler,
-                        .cache = cache,
-                        .cache_options = options,
-                        .jobs = 1,
-                        .progress = progress,
-                        .stopped = [] { return false; },
-                        .bench_limit = limit,
-                        .compile_limit = limit};
-    return try_three(shop, {.n = 64, .k = 64, .arch = gpu.facts().arch}, 2, {Policy::graph});
+    const Workshop shop = workshop(limit);
+    return try_three(shop, problem(), 2, {Policy::graph});
   }
 
   /// The same, with all that must hold whatever the fault.
@@ -119,6 +125,37 @@ TEST_SUITE("fault_matrix") {
     Fixture fixture;
     for (const char* fault : {"signal", "exit", "garbage", "half"}) fixture.check(fault, "fault");
     CHECK(fixture.run("signal").text(kCulprit).find("signal 11") != std::string::npos);
+  }
+
+  TEST_CASE("a kernel that fails only in the finals is singled out; the others have their times") {
+    const ScopedEnvironment there("NVFP4_TEST_IN_FINALS", "1");
+    const ScopedEnvironment culprit("NVFP4_TEST_CULPRIT", kCulprit.c_str());
+    const std::pair<const char*, Verdict> faults[] = {{"launch:5=700", Verdict::fault},
+                                                      {"event:3=719", Verdict::fault},
+                                                      {"launch:5=702", Verdict::hang},
+                                                      {"signal", Verdict::fault},
+                                                      {"sync:1=hang", Verdict::hang}};
+    for (const auto& [fault, verdict] : faults) {
+      CAPTURE(fault);
+      const ScopedEnvironment what("NVFP4_TEST_FAULT", fault);
+      Fixture fixture;
+      const bool waits = std::string(fault).ends_with("hang");
+      const Workshop shop = fixture.workshop(waits ? 3s : 60s);
+      const auto ignore = [](const KernelConfig&) {};
+      Pipeline pipeline(shop, fixture.problem(), {Policy::graph}, 2, 1,
+                        {.started = ignore, .measured = [](auto&) {}, .finished = ignore});
+      const std::vector<Measurement> rows =
+          pipeline.finals(2, Policy::graph,
+                          {*parse_config(kBefore), *parse_config(kCulprit), *parse_config(kAfter)});
+      REQUIRE(rows.size() == 3);
+      CHECK(rows[0].verdict == Verdict::ok);
+      CHECK(rows[1].verdict == verdict);
+      CHECK(rows[1].text.starts_with("while it was timed: "));
+      CHECK(rows[2].verdict == Verdict::ok);
+      CHECK(rows[0].samples_us.size() == rows[2].samples_us.size());
+      CHECK(rows[0].samples_us.size() >= 15);
+      CHECK(rows[1].samples_us.empty());
+    }
   }
 
   TEST_CASE("a compiler that crashes, quits or never ends costs its candidate only") {

@@ -38,8 +38,11 @@ inline void die_of(const std::string& fault) {
 class FaultyBench {
  public:
   Message serve(const Message& request) {
-    if (request.header.value("kind", "") != "evaluate") return bench_.serve(request);
+    const std::string kind = request.header.value("kind", "");
+    if (kind == "finals") return serve_finals(request);
+    if (kind != "evaluate") return bench_.serve(request);
     EvaluateJob job = decode_evaluate_job(request);
+    if (test_variable("NVFP4_TEST_IN_FINALS") == "1") return bench_.serve(request);
     if (config_text(job.config) != test_variable("NVFP4_TEST_CULPRIT"))
       return bench_.serve(request);
     std::string fault = test_variable("NVFP4_TEST_FAULT");
@@ -57,6 +60,17 @@ class FaultyBench {
   }
 
  private:
+  // With NVFP4_TEST_IN_FINALS=1 the culprit fails there and nowhere else.
+  Message serve_finals(const Message& request) {
+    for (const KernelConfig& config : decode_finals_job(request).configs) {
+      if (config_text(config) != test_variable("NVFP4_TEST_CULPRIT")) continue;
+      const std::string fault = test_variable("NVFP4_TEST_FAULT");
+      die_of(fault);
+      if (inject_(fault.c_str()) != 0) _exit(99);
+    }
+    return bench_.serve(request);
+  }
+
   Bench bench_;
   std::shared_ptr<const Driver> driver_ = Driver::open(DriverSource::emulator);
   decltype(&nvfp4_emulator_inject) inject_ =

@@ -120,6 +120,12 @@ TEST_SUITE("jobs") {
     CHECK(evaluation.times[0].throttled);
     CHECK(evaluation.times[0].reasons == "heat");
 
+    const FinalsResult broken = decode_finals_result(
+        encode(FinalsResult{.verdict = Verdict::hang, .error = "cuEventCreate failed"}));
+    CHECK(broken.times.empty());
+    CHECK(broken.verdict == Verdict::hang);
+    CHECK(broken.error == "cuEventCreate failed");
+
     const FinalsJob finals = decode_finals_job(encode(FinalsJob{.device = "0",
                                                                 .problem = problem,
                                                                 .m = 8,

@@ -31,7 +31,8 @@ constexpr int64_t kMostTokensAtOnce = 4096;  // test data for all Ms of a run up
 // An emulated kernel that executes this many warp instructions never ends: the gate's launches stay
 // below a tenth of it.
 constexpr int64_t kHangInstructions = 100'000'000;
-constexpr double kRoundSeconds = 2.5e-3;  // of one finalist's chain in one round
+constexpr double kRoundSeconds = 2.5e-3;        // of one finalist's chain in one round
+constexpr double kEmulatedRoundSeconds = 1e-5;  // on a modelled clock, which has no noise
 
 // An emulated device has no cache to outlast.
 int64_t copies_for(const Gpu& gpu, int64_t bytes) {
@@ -219,7 +220,8 @@ FinalsResult Bench::State::finals(const FinalsJob& job) {
         std::make_unique<Prepared>(*gpu, job.images[i], job.configs[i], job.problem, job.m));
     timed.push_back(prepared.back()->timed(data, job.m));
   }
-  return {.times = time_rounds(*gpu, *card, timed, data.pool, job.policy, kRoundSeconds)};
+  return {.times = time_rounds(*gpu, *card, timed, data.pool, job.policy,
+                               gpu->emulated() ? kEmulatedRoundSeconds : kRoundSeconds)};
 }
 
 MatrixResult Bench::State::matrix(const MatrixJob& job) {
@@ -259,7 +261,13 @@ Message Bench::serve(const Message& request) {
   if (kind == "finals") {
     const FinalsJob job = decode_finals_job(request);
     state_->open(job.device);
-    return encode(state_->finals(job));
+    try {
+      return encode(state_->finals(job));
+    } catch (const CudaError& error) {
+      Message reply = encode(FinalsResult{.verdict = verdict_of(error), .error = error.what()});
+      reply.header["last"] = true;
+      return reply;
+    }
   }
   if (kind == "matrix") {
     const MatrixJob job = decode_matrix_job(request);

@@ -265,12 +265,17 @@ FinalsJob decode_finals_job(const Message& message) {
 }
 
 Message encode(const FinalsResult& result) {
-  return {.header = {{"kind", "finals result"}, {"times", times_json(result.times)}}};
+  return {.header = {{"kind", "finals result"},
+                     {"times", times_json(result.times)},
+                     {"verdict", static_cast<int>(result.verdict)},
+                     {"error", result.error}}};
 }
 
 FinalsResult decode_finals_result(const Message& message) {
   return decoded(message, "finals result", [&](const Json& json) {
-    return FinalsResult{.times = times_of(json.at("times"))};
+    return FinalsResult{.times = times_of(json.at("times")),
+                        .verdict = json.at("verdict").get<Verdict>(),
+                        .error = json.at("error").get<std::string>()};
   });
 }
 

@@ -93,6 +93,8 @@ struct FinalsJob {
 /// Samples of round r of all kernels were taken together: they are pairs.
 struct FinalsResult {
   std::vector<PolicyTimes> times;  ///< one a config
+  Verdict verdict = Verdict::ok;   ///< of the series: a fault has no name
+  std::string error;               ///< why there are no times; empty when there are
 };
 
 /// Measure what this card can do with weights of this size.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests to the workers, and the finals. The loop over all candidates is in pipeline_run.cpp.
+// Requests to the workers. The loop over all candidates is in pipeline_run.cpp, the finals in
+// pipeline_finals.cpp.
 #include "tuner/pipeline.h"
 
 #include <fmt/format.h>
@@ -13,7 +14,6 @@
 #include "tuner/gate.h"
 #include "tuner/measure.h"
 #include "tuner/rows.h"
-#include "tuner/statistics.h"
 
 namespace nvfp4 {
 namespace {
@@ -27,31 +27,6 @@ constexpr auto kEmulatedBenchLimit = std::chrono::minutes(3);
 // tried.
 constexpr auto kLibraryLimit = std::chrono::minutes(2);
 constexpr auto kTick = std::chrono::milliseconds(200);
-// Samples that spread wider than this say more about the machine than about the kernel.
-constexpr double kMostNoise = 0.15;
-
-// And so does a series of which more than a fifth had to be left out.
-constexpr double kMostDiscarded = 0.2;
-
-// Why samples are no evidence, or empty.
-std::string noise_of(const PolicyTimes& times) {
-  const auto kept = static_cast<double>(times.samples_us.size());
-  if (times.samples_us.empty() || times.discarded > kMostDiscarded * (kept + times.discarded)) {
-    return fmt::format("{} of {} rounds ran with the clock far down ({} MHz at most, {})",
-                       times.discarded, kept + times.discarded, times.clock_mhz,
-                       times.reasons.empty() ? "no reason given" : times.reasons);
-  }
-  const Quartiles q = quartiles(times.samples_us);
-  if (q.q3 - q.q1 <= kMostNoise * q.median) return {};
-  return fmt::format("half of the samples lie outside {:.2f} to {:.2f} us", q.q1, q.q3);
-}
-
-// "; clock held at 1410 MHz by power cap, 698 W": what explains a time beside the kernel.
-std::string slowdown_of(const PolicyTimes& times) {
-  if (!times.throttled) return {};
-  return fmt::format("; clock held at {} MHz by {}, {:.0f} W, {} C", times.clock_mhz, times.reasons,
-                     times.power_w, times.temperature_c);
-}
 
 }  // namespace
 
@@ -235,68 +210,6 @@ std::optional<MatrixResult> Pipeline::matrix(int64_t n, int64_t k, int64_t m) {
   if (death) return MatrixResult{.error = "cuBLASLt: " + death->text};
   if (!reply) return std::nullopt;
   return decode_matrix_result(*reply);
-}
-
-std::optional<Evaluation> Pipeline::gate_fully(const KernelConfig& config, int64_t m,
-                                               const Compilation& kernel) {
-  const std::pair key(config_text(config), m);
-  if (const auto known = fully_gated_.find(key); known != fully_gated_.end()) return known->second;
-  EvaluateJob job = evaluate_job(config, m, problem_.n);
-  job.depth = GateDepth::full;
-  job.image = image_of(kernel);
-  listener_.started(config);
-  std::optional<WorkerDeath> death;
-  const std::optional<Message> reply = ask_bench(key.first, encode(job), death);
-  listener_.finished(config);
-  if (!reply && !death) return std::nullopt;
-  return fully_gated_[key] = death ? evaluation_of(*death) : decode_evaluation(*reply);
-}
-
-std::vector<Measurement> Pipeline::finals(int64_t m, Policy policy,
-                                          const std::vector<KernelConfig>& configs) {
-  FinalsJob job{
-      .device = workshop_.device, .problem = problem_, .m = m, .policy = policy, .seed = seed_};
-  std::vector<Measurement> rows;
-  std::vector<size_t> timed;  // rows in the order of the job's configs
-  for (const KernelConfig& config : configs) {
-    workshop_.progress.step("finals", rows.size(), configs.size(), fmt::format("M = {}", m));
-    const std::optional<Compilation> kernel = compile_now(config);
-    if (workshop_.stopped()) return {};
-    rows.push_back(row(config, m, policy, kernel.value_or(Compilation{})));
-    Evaluation evaluation{.verdict = Verdict::compile_error, .text = "does not compile any more"};
-    if (kernel) {
-      std::optional<Evaluation> gated = gate_fully(config, m, *kernel);
-      if (!gated) return {};
-      evaluation = std::move(*gated);
-    }
-    rows.back().verdict = evaluation.verdict;
-    rows.back().text = evaluation.text;
-    if (evaluation.verdict != Verdict::ok) continue;
-    timed.push_back(rows.size() - 1);
-    job.configs.push_back(config);
-    job.images.push_back(image_of(*kernel));
-  }
-  if (timed.empty()) return rows;
-
-  // All of them have run before: a death here is the machine's doing, and once is an accident.
-  std::optional<WorkerDeath> death;
-  std::optional<Message> reply = ask_bench("a series of finals", encode(job), death);
-  if (death) reply = ask_bench("a series of finals", encode(job), death);
-  if (!reply && !death) return {};
-  if (death) throw MeasureError("the finals cannot be measured: " + death->text);
-  const FinalsResult result = decode_finals_result(*reply);
-  for (size_t i = 0; i < timed.size(); ++i) {
-    Measurement& measurement = rows[timed[i]];
-    const PolicyTimes& times = result.times.at(i);
-    const std::string noise = noise_of(times);
-    if (!noise.empty()) measurement.text = noise;
-    if (!noise.empty()) measurement.verdict = Verdict::too_noisy;
-    measurement.text += slowdown_of(times);
-    if (times.samples_us.empty()) continue;
-    measurement.timing = timing_of(times, problem_, m, ceilings(m));
-    measurement.samples_us = times.samples_us;
-  }
-  return rows;
 }
 
 // The rows that one evaluation at one M makes: one a policy when it passed, else one in all.

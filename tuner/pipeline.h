@@ -90,6 +90,7 @@ class Pipeline {
  private:
   struct Item;
   struct Run;
+  struct Series;
 
   std::optional<Completion> next_completion();
   std::optional<Message> ask_bench(std::string_view what, const Message& request,
@@ -103,6 +104,11 @@ class Pipeline {
   void verify_card(const std::string& culprit);
   Compilation read_kernel() const;
   std::optional<Compilation> compile_now(const KernelConfig& config);
+  bool admit(const std::vector<KernelConfig>& configs, Series& series,
+             std::vector<Measurement>& rows);
+  bool single_out(Series& series, std::vector<Measurement>& rows);
+  std::optional<FinalsResult> time_together(const FinalsJob& job,
+                                            std::optional<WorkerDeath>& death);
   std::optional<Evaluation> gate_fully(const KernelConfig& config, int64_t m,
                                        const Compilation& kernel);
   std::string image_of(const Compilation& compilation) const;

@@ -7,8 +7,7 @@
 namespace nvfp4 {
 
 /// Serves requests of the role "compile", "bench", "pick" or "tune" until the tuner hangs up; returns
-/// an exit code.
-/// Throws UsageError for another role.
+/// an exit code. Throws UsageError for another role.
 int serve_role(const std::string& role);
 
 }  // namespace nvfp4
