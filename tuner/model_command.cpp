@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "generator/template_bundle.h"
+#include "tuner/card_claim.h"
 #include "tuner/measure.h"
 #include "tuner/model_devices.h"
 #include "tuner/model_plan.h"
@@ -85,7 +86,7 @@ class ModelRun {
   const std::vector<TunedShape>& tuned() const { return tuned_; }
 
  private:
-  // What fails at one shape need not fail at the next.
+  // What fails at one shape need not fail at the next, unless the card itself is suspect.
   void tune_one(const PlannedShape& planned) {
     const auto fail = [&](const std::exception& error) {
       workshop_.progress.clear();
@@ -99,6 +100,10 @@ class ModelRun {
       const ExitCode code = exit_code(outcome, static_cast<size_t>(planned.wanted));
       if (code != ExitCode::interrupted) worst_ = std::max(worst_, code);
       tuned_.back().choices = std::move(outcome.choices);
+    } catch (const CardError&) {
+      throw;
+    } catch (const WorkerStuck&) {
+      throw;
     } catch (const MeasureError& error) {
       fail(error);
     } catch (const WorkerError& error) {
