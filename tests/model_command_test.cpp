@@ -265,6 +265,11 @@ TEST_SUITE("model_command") {
     CHECK(contains(refusal("--model qwen3-8b --shard 5/4"), "--shard '5/4' is not I/N"));
     CHECK(contains(refusal("--model qwen3-7b --plan"), "no name of gemma-4-12b"));
     CHECK(contains(refusal("lookup --model qwen3-8b --M 1"), "does not apply to this command"));
+    CHECK(contains(refusal("--model gpt-oss-20b --M 1000000"), "M = 4000000 exceeds 1048576"));
+    CHECK(contains(refusal("--model qwen3-8b --experts 8"), "--experts goes with one --shape"));
+    const CliResult grouped = run_cli(
+        "--shape 64,64 --experts 8 --M 16 --plan --device emulated:h100 --format json --db /n/x");
+    CHECK(Json::parse(grouped.out)["rows"][0]["experts"] == 8);
     CHECK(run_cli("--model list --format json", {"NVFP4_DEVICE=0"}).code == 0);
   }
 }

@@ -85,14 +85,14 @@ for ((i = 0; ; ++i)); do
     fail "plan: $(cat plan.log)"
   known=$(sed -n 's/^  "known": \([0-9]*\),$/\1/p' plan.json)
   [ -n "$pid" ] && [ "${known:-0}" -ge 4 ] && break
-  [ $i -lt 300 ] || fail "the second share never came to a winner"
+  [ $i -lt 600 ] || fail "the second share never came to a winner"
   sleep 0.05
 done
 kill -KILL "$pid"
 
 for ((i = 0; ; ++i)); do
   [ -z "$(squeue -h -j "$array,$merge" 2>/dev/null)" ] && break
-  [ $i -lt 600 ] || fail "the jobs do not end: $(squeue)"
+  [ $i -lt 3000 ] || fail "the jobs do not end: $(squeue)"
   sleep 0.1
 done
 [ -e merged.db ] || fail "there is no merged database"

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "generator/template_bundle.h"
+#include "tuner/card_claim.h"
 #include "tuner/measure.h"
 #include "tuner/model_devices.h"
 #include "tuner/model_plan.h"
@@ -32,9 +33,20 @@ std::vector<ModelShape> shapes_of(const CommandLine& line) {
   if (line.model) return model_shapes(*line.model, line.tps);
   std::vector<ModelShape> shapes;
   for (const Shape& shape : line.shapes) {
-    shapes.push_back({.n = shape.n, .k = shape.k, .uses = {{.launches = 1}}});
+    shapes.push_back(
+        {.n = shape.n, .k = shape.k, .experts = line.experts, .uses = {{.launches = 1}}});
   }
   return shapes;
+}
+
+// The rows of a grouped launch are a multiple of the step's tokens.
+void check_tokens(const CommandLine& line, const std::vector<ModelShape>& shapes) {
+  for (const ModelShape& shape : shapes) {
+    if (const auto why = tokens_error(line.tokens.back() * shape.rows_per_token)) {
+      throw UsageError(
+          fmt::format("{} for {} rows a token: {}", shape_text(shape), shape.rows_per_token, *why));
+    }
+  }
 }
 
 // A plan changes nothing: it makes no database, and reads one if it is there.
@@ -85,7 +97,7 @@ class ModelRun {
   const std::vector<TunedShape>& tuned() const { return tuned_; }
 
  private:
-  // What fails at one shape need not fail at the next.
+  // What fails at one shape need not fail at the next, unless the card itself is suspect.
   void tune_one(const PlannedShape& planned) {
     const auto fail = [&](const std::exception& error) {
       workshop_.progress.clear();
@@ -99,6 +111,10 @@ class ModelRun {
       const ExitCode code = exit_code(outcome, static_cast<size_t>(planned.wanted));
       if (code != ExitCode::interrupted) worst_ = std::max(worst_, code);
       tuned_.back().choices = std::move(outcome.choices);
+    } catch (const CardError&) {
+      throw;
+    } catch (const WorkerStuck&) {
+      throw;
     } catch (const MeasureError& error) {
       fail(error);
     } catch (const WorkerError& error) {
@@ -125,6 +141,7 @@ bool is_model_run(const CommandLine& line) {
 Answered run_model(CommandLine line, const Terminal& terminal) {
   if (line.model == "list") return {.text = render(models_table(), line.format)};
   const std::vector<ModelShape> shapes = shapes_of(line);
+  check_tokens(line, shapes);
   const std::vector<std::string> devices = device_list(line.device);
   if (!devices.empty()) line.device = devices.front();
   const Gpu gpu = open_gpu(line, terminal);

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "runtime/gpu.h"
+#include "tuner/card_claim.h"
 #include "tuner/option_values.h"
 #include "tuner/progress.h"
 #include "tuner/request.h"
@@ -217,6 +218,9 @@ Message ShapeService::serve(const Message& request) {
     const TuneOutcome outcome =
         tune(request_for(state_->request, shape), **state_->workshop, *state_->database);
     reply.header["rows"] = outcome.rows.size();
+  } catch (const CardError& error) {
+    reply.header["error"] = error.what();
+    reply.header["last"] = true;
   } catch (const MeasureError& error) {
     reply.header["error"] = error.what();
   } catch (const std::exception& error) {

@@ -23,8 +23,8 @@ std::vector<std::string> device_list(const std::string& text);
 void tune_on_devices(const CommandLine& line, std::span<const std::string> devices,
                      const DeviceKey& key, const ModelPlan& plan, const Terminal& terminal);
 
-/// The other side: the worker "tune". Rewritten from what the parent was given, so that both read
-/// the same options.
+/// The other side: the worker "tune". It is sent the arguments that the parent was given, so that
+/// both go by the same options.
 class ShapeService {
  public:
   ShapeService();
