@@ -45,6 +45,7 @@ constexpr char kExamples[] = R"(Examples:
   nvfp4-tune db import their.csv                    winners of others as hints for the next tuning
   nvfp4-tune db merge part-*.db --db all.db         what the tasks of a job array measured
   nvfp4-tune db verify --sample 5%                  measure some winners again
+  nvfp4-tune doctor                                 what is missing on this machine, and what to do
 
 Every long option has a twin in the environment: NVFP4_DEVICE for --device, NVFP4_MAX_CANDIDATES
 for --max-candidates. The command line wins. Results go to standard output, the rest to standard error.
@@ -280,6 +281,8 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
       app.add_subcommand("bench", "measure what the library would run, for a suite of shapes");
   CLI::App* inspect = app.add_subcommand(
       "inspect", "say what a checkpoint holds, needs, and what is wrong with it");
+  const CLI::App* doctor =
+      app.add_subcommand("doctor", "say what of GPU, driver, NVRTC, databases and cache is wrong");
   CommandLine line;
   inspect->add_option("DIR", line.checkpoint);
   const DbOptions db(app);
@@ -317,8 +320,10 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   if (bench->parsed()) std::tie(line.command, command) = std::pair(Command::bench, 'b');
   if (inspect->parsed()) std::tie(line.command, command) = std::pair(Command::inspect, 'i');
   if (db.parsed()) std::tie(line.command, command) = std::pair(Command::db, db.letter());
+  if (doctor->parsed()) std::tie(line.command, command) = std::pair(Command::doctor, 'O');
   const OptionValues values(app, command);
   read_options(values, line);
+  if (line.command == Command::doctor) return line;
   if (line.command == Command::db) {
     line.db_request = db.read(values);
     return line;

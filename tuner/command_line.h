@@ -28,7 +28,7 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-enum class Command { help, version, tune, lookup, emit, bench, inspect, db, worker };
+enum class Command { help, version, tune, lookup, emit, bench, inspect, db, doctor, worker };
 enum class Effort { quick, full };
 enum class Format { table, json, jsonl, csv, md };
 enum class EmitForm { source, ptx, resources };
@@ -40,7 +40,7 @@ struct CommandLine {
 
   int64_t n = 0;
   int64_t k = 0;
-  int64_t experts = 0;  ///< of a grouped problem; 0: dense
+  int64_t experts = 0;          ///< of a grouped problem; 0: dense
   std::vector<int64_t> tokens;  ///< ascending
   Activation act = Activation::bf16;
   std::string device = "auto";
