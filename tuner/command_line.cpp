@@ -49,6 +49,7 @@ constexpr char kExamples[] = R"(Examples:
   nvfp4-tune db import their.csv                    winners of others as hints for the next tuning
   nvfp4-tune db merge part-*.db --db all.db         what the tasks of a job array measured
   nvfp4-tune db verify --sample 5%                  measure some winners again
+  nvfp4-tune doctor                                 what is missing on this machine, and what to do
 
 Every long option has a twin in the environment: NVFP4_DEVICE for --device, NVFP4_MAX_CANDIDATES
 for --max-candidates. The command line wins. Results go to standard output, the rest to standard error.
@@ -267,6 +268,8 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
       "regret", "say how good and how steady the tuner's choice is, against a sweep");
   CLI::App* inspect = app.add_subcommand(
       "inspect", "say what a checkpoint holds, needs, and what is wrong with it");
+  const CLI::App* doctor =
+      app.add_subcommand("doctor", "say what of GPU, driver, NVRTC, databases and cache is wrong");
   CommandLine line;
   inspect->add_option("DIR", line.checkpoint);
   const DbOptions db(app);
@@ -306,8 +309,10 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   if (regret->parsed()) std::tie(line.command, command) = std::pair(Command::regret, 'r');
   if (inspect->parsed()) std::tie(line.command, command) = std::pair(Command::inspect, 'i');
   if (db.parsed()) std::tie(line.command, command) = std::pair(Command::db, db.letter());
+  if (doctor->parsed()) std::tie(line.command, command) = std::pair(Command::doctor, 'O');
   const OptionValues values(app, command);
   read_options(values, line);
+  if (line.command == Command::doctor) return line;
   if (line.command == Command::db) {
     line.db_request = db.read(values);
     return line;

@@ -28,7 +28,7 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-enum class Command { help, version, tune, lookup, emit, bench, inspect, regret, db, worker };
+enum class Command { help, version, tune, lookup, emit, bench, inspect, regret, db, doctor, worker };
 enum class Effort { quick, full };
 enum class Format { table, json, jsonl, csv, md };
 enum class EmitForm { source, ptx, resources };

@@ -17,6 +17,7 @@
 #include "runtime/gpu.h"
 #include "runtime/lookup.h"
 #include "tuner/db_command.h"
+#include "tuner/doctor.h"
 #include "tuner/inspect.h"
 #include "tuner/model_command.h"
 #include "tuner/regret_command.h"
@@ -148,6 +149,8 @@ Answered run_command(const CommandLine& line, const Terminal& terminal) {
       return run_inspect(line, terminal);
     case Command::db:
       return run_db(line, terminal);
+    case Command::doctor:
+      return run_doctor(line, terminal);
     default:
       return run_tune(line, terminal);
   }

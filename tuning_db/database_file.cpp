@@ -96,22 +96,12 @@ void create_empty(const std::string& path) {
   close(fd);
 }
 
-/// POSIX locks are unreliable on network file systems, and SQLite loses databases there.
+/// SQLite loses databases where POSIX locks are unreliable.
 void refuse_network(const std::string& path) {
-  struct statfs info;
-  if (statfs(fs::path(path).parent_path().c_str(), &info) != 0) return;
-  constexpr struct {
-    uint32_t magic;
-    const char* name;
-  } kNetwork[] = {{0x6969, "NFS"},        {0x0bd00bd0, "Lustre"}, {0x47504653, "GPFS"},
-                  {0xff534d42, "CIFS"},   {0xfe534d42, "SMB2"},   {0x517b, "SMB"},
-                  {0x19830326, "BeeGFS"}, {0x00c36400, "Ceph"},   {0x5346414f, "AFS"}};
-  for (const auto& system : kNetwork) {
-    if (static_cast<uint32_t>(info.f_type) == system.magic) {
-      throw DatabaseError(fmt::format(
-          "database {}: is on {}, where file locks cannot be trusted; give a local path", path,
-          system.name));
-    }
+  if (const std::string name = network_file_system(path); !name.empty()) {
+    throw DatabaseError(
+        fmt::format("database {}: is on {}, where file locks cannot be trusted; give a local path",
+                    path, name));
   }
 }
 
@@ -266,6 +256,21 @@ Connection open_or_create(const std::string& path, std::vector<std::string>& war
 }
 
 }  // namespace
+
+std::string network_file_system(const std::string& path) {
+  struct statfs info;
+  if (statfs(fs::path(path).parent_path().c_str(), &info) != 0) return {};
+  constexpr struct {
+    uint32_t magic;
+    const char* name;
+  } kNetwork[] = {{0x6969, "NFS"},        {0x0bd00bd0, "Lustre"}, {0x47504653, "GPFS"},
+                  {0xff534d42, "CIFS"},   {0xfe534d42, "SMB2"},   {0x517b, "SMB"},
+                  {0x19830326, "BeeGFS"}, {0x00c36400, "Ceph"},   {0x5346414f, "AFS"}};
+  for (const auto& system : kNetwork) {
+    if (static_cast<uint32_t>(info.f_type) == system.magic) return system.name;
+  }
+  return {};
+}
 
 DatabasePath default_database_path() {
   const auto variable = [](const char* name) {

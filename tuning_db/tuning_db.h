@@ -35,6 +35,9 @@ struct DatabasePath {
 /// memory. Reads the environment; creates nothing.
 DatabasePath default_database_path();
 
+/// "NFS" and the like when the folder of `path` is there and on such a file system; else empty.
+std::string network_file_system(const std::string& path);
+
 enum class Access : int {
   read_write,  ///< created if missing, directory 0700 and file 0600; a corrupt file is set aside
   read_only,   ///< must exist; never changed, except that a dead writer's journal is rolled back
