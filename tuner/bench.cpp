@@ -33,10 +33,6 @@ constexpr int64_t kMostTokensAtOnce = 4096;  // test data for all Ms of a run up
 constexpr int64_t kHangInstructions = 100'000'000;
 constexpr double kRoundSeconds = 2.5e-3;  // of one finalist's chain in one round
 
-ColdPool cold_pool(const Gpu& gpu, int64_t bytes, uint64_t seed) {
-  return ColdPool(gpu, bytes, pool_copies(bytes, gpu.facts().l2_bytes), seed);
-}
-
 // The arguments of timed launches that do not change from launch to launch: hot, as when serving.
 struct TimingData {
   Problem problem;
@@ -49,10 +45,10 @@ struct TimingData {
   TimingData(const Gpu& gpu, const Problem& p, int64_t max_m, uint64_t seed)
       : problem(p),
         max_m(max_m),
-        pool(cold_pool(gpu, packed_bytes(p.n, p.k), seed)),
+        pool(gpu, p, seed),
         activations(gpu, max_m * p.k * 2),
         out(gpu, max_m * p.n * 2),
-        global_scales(gpu, (p.n + kTileRows - 1) / kTileRows * 4) {
+        global_scales(gpu, padded_rows(p.n) / kTileRows * std::max<int64_t>(p.experts, 1) * 4) {
     std::mt19937_64 random(seed);
     std::vector<uint16_t> values(max_m * p.k);
     for (uint16_t& value : values) {
@@ -93,7 +89,8 @@ struct Prepared {
                        .out_type = data.problem.act == Activation::bf16 ? OutputType::bf16
                                                                         : OutputType::fp16,
                        .partials_offset = static_cast<unsigned>(plan.counter_bytes)},
-            .plan = plan};
+            .plan = plan,
+            .experts = static_cast<int>(data.problem.experts)};
   }
 };
 
@@ -136,11 +133,13 @@ struct Bench::State {
     return *gate;
   }
 
-  TimingData& timing_for(const Problem& problem, int64_t m, uint64_t seed) {
+  /// Data for launches of m tokens; room for max_m is made at once.
+  TimingData& timing_for(const Problem& problem, int64_t m, int64_t max_m, uint64_t seed) {
     if (!timing || timing->problem != problem || timing->max_m < m) {
       timing.reset();
-      timing = std::make_unique<TimingData>(*gpu, problem, m, seed);
+      timing = std::make_unique<TimingData>(*gpu, problem, max_m, seed);
     }
+    if (problem.kind == ProblemKind::grouped) timing->pool.route(problem.experts, m, seed);
     return *timing;
   }
 
@@ -188,7 +187,7 @@ Evaluation Bench::State::evaluate(const EvaluateJob& job, bool& spoilt) {
     }
     if (m != job.m) evaluation.text += fmt::format(" (gate on M={} of {})", m, job.m);
     if (evaluation.verdict != Verdict::ok || job.policies.empty()) return evaluation;
-    const TimingData& data = timing_for(job.problem, job.max_m, job.seed);
+    const TimingData& data = timing_for(job.problem, job.m, job.max_m, job.seed);
     const GpuLock lock(*gpu);
     for (Policy policy : job.policies) {
       evaluation.times.push_back(time_cold(*gpu, prepared->timed(data, job.m), data.pool, policy,
@@ -206,7 +205,7 @@ Evaluation Bench::State::evaluate(const EvaluateJob& job, bool& spoilt) {
 }
 
 FinalsResult Bench::State::finals(const FinalsJob& job) {
-  const TimingData& data = timing_for(job.problem, job.m, job.seed);
+  const TimingData& data = timing_for(job.problem, job.m, job.m, job.seed);
   std::vector<std::unique_ptr<Prepared>> prepared;
   std::vector<TimedKernel> timed;
   for (size_t i = 0; i < job.configs.size(); ++i) {
@@ -242,7 +241,8 @@ Message Bench::serve(const Message& request) {
   if (kind == "ceilings") {
     const CeilingsJob job = decode_ceilings_job(request);
     state_->open(job.device);
-    const ColdPool pool = cold_pool(*state_->gpu, job.bytes, 1);
+    const int64_t l2 = state_->gpu->facts().l2_bytes;
+    const ColdPool pool(*state_->gpu, job.bytes, pool_copies(job.bytes, l2), 1);
     const GpuLock lock(*state_->gpu);
     return encode(measure_ceilings(*state_->gpu, job.image, pool));
   }

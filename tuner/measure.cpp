@@ -28,7 +28,7 @@ class Chain {
   Chain(const Gpu& gpu, LaunchOn launch, const ColdPool& pool, Policy policy, CUstream stream)
       : launch_(std::move(launch)), pool_(pool), stream_(stream) {
     // The first pass tells how many launches fill the wanted time.
-    launches_ = pool.copies();
+    launches_ = pool.turns();
     if (policy != Policy::eager) graph_.emplace(capture(gpu, stream, [&] { launch_all(); }));
   }
 
@@ -44,7 +44,7 @@ class Chain {
   void stretch(const Gpu& gpu, double pass_seconds, double seconds) {
     const double passes = std::clamp(std::ceil(seconds / pass_seconds), 1.0, 64.0);
     if (passes == 1) return;
-    launches_ = pool_.copies() * static_cast<int64_t>(passes);
+    launches_ = pool_.turns() * static_cast<int64_t>(passes);
     if (graph_) {
       graph_.reset();
       graph_.emplace(capture(gpu, stream_, [&] { launch_all(); }));
@@ -55,7 +55,7 @@ class Chain {
 
  private:
   void launch_all() const {
-    for (int64_t i = 0; i < launches_; ++i) launch_(pool_.copy(i % pool_.copies()), stream_);
+    for (int64_t i = 0; i < launches_; ++i) launch_(pool_.turn(i % pool_.turns()), stream_);
   }
 
   LaunchOn launch_;
@@ -67,10 +67,11 @@ class Chain {
 
 LaunchOn launch_of(const TimedKernel& timed, Policy policy) {
   const Pdl pdl = policy == Policy::graph_pdl ? Pdl::on : Pdl::off;
-  return [timed, pdl](CUdeviceptr weights, CUstream stream) {
+  return [timed, pdl](const ColdWeights& cold, CUstream stream) {
     GemmParams params = timed.params;
-    params.weights = reinterpret_cast<const void*>(weights);
-    timed.kernel->launch(params, timed.plan, pdl, stream);
+    params.weights = reinterpret_cast<const void*>(cold.weights);
+    const Groups groups{reinterpret_cast<const int*>(cold.expert_offsets), timed.experts};
+    timed.kernel->launch(params, timed.plan, pdl, stream, timed.experts > 0 ? &groups : nullptr);
   };
 }
 

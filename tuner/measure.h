@@ -29,6 +29,7 @@ struct TimedKernel {
   const Kernel* kernel = nullptr;
   GemmParams params = {};
   LaunchPlan plan;
+  int experts = 0;  ///< of a grouped kernel
 };
 
 /// Times one kernel: `replays` samples, each the mean over a chain of about `seconds`.
@@ -36,7 +37,7 @@ PolicyTimes time_cold(const Gpu& gpu, const TimedKernel& timed, const ColdPool& 
                       double seconds, int replays);
 
 /// The same for anything that can be launched on weights of the pool, e.g. another library.
-using LaunchOn = std::function<void(CUdeviceptr weights, CUstream stream)>;
+using LaunchOn = std::function<void(const ColdWeights& weights, CUstream stream)>;
 PolicyTimes time_cold(const Gpu& gpu, const LaunchOn& launch, const ColdPool& pool, Policy policy,
                       double seconds, int replays);
 

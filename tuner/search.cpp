@@ -31,7 +31,7 @@ class Selection {
 
   bool add(KernelConfig config, Origin origin) {
     if (origin != Origin::requested) config.pdl = options_.pdl;
-    if (illegal_reason(config, device_)) return false;
+    if (illegal_reason(config, problem_, device_)) return false;
     if (!seen_.insert(config_text(config)).second) return false;
     chosen_.push_back({.config = config, .origin = origin});
     return true;

@@ -125,7 +125,7 @@ Trial SuiteRun::choose(const Problem& problem, int64_t m, Policy policy) const {
   if (!said) trial.answer += fmt::format(" {}", name(s.match));
   // The default is proposed without dependent launches; here it runs with them.
   trial.config.pdl = trial.config.pdl || policy == Policy::graph_pdl;
-  if (const std::optional<std::string> why = illegal_reason(trial.config, device_)) {
+  if (const std::optional<std::string> why = illegal_reason(trial.config, trial.problem, device_)) {
     trial.verdict = Verdict::constraint;
     trial.text = *why;
   }
