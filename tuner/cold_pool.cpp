@@ -42,15 +42,12 @@ ColdPool::ColdPool(const Gpu& gpu, std::span<const std::byte> contents, int64_t 
     : ColdPool(gpu, contents, 1, copies, kAlignment) {}
 
 // Experts follow one another without a gap.
-ColdPool::ColdPool(const Gpu& gpu, const Problem& problem, uint64_t seed)
-    : ColdPool(
-          gpu,
-          std::as_bytes(std::span<const uint8_t>(
-              plausible_weights(packed_bytes(problem.n, problem.k), seed))),
-          std::max<int64_t>(problem.experts, 1),
-          pool_copies(packed_bytes(problem.n, problem.k) * std::max<int64_t>(problem.experts, 1),
-                      gpu.facts().l2_bytes),
-          problem.kind == ProblemKind::grouped ? 1 : kAlignment) {}
+ColdPool::ColdPool(const Gpu& gpu, const Problem& problem, int64_t copies, uint64_t seed)
+    : ColdPool(gpu,
+               std::as_bytes(std::span<const uint8_t>(
+                   plausible_weights(packed_bytes(problem.n, problem.k), seed))),
+               std::max<int64_t>(problem.experts, 1), copies,
+               problem.kind == ProblemKind::grouped ? 1 : kAlignment) {}
 
 ColdPool::ColdPool(const Gpu& gpu, std::span<const std::byte> matrix, int64_t matrices,
                    int64_t copies, int64_t alignment)

@@ -28,8 +28,8 @@ class ColdPool {
   ColdPool(const Gpu& gpu, int64_t bytes, int64_t copies, uint64_t seed);
   /// Copies of `contents`.
   ColdPool(const Gpu& gpu, std::span<const std::byte> contents, int64_t copies);
-  /// As many copies of a problem's weights as it takes; all experts of a grouped one are alike.
-  ColdPool(const Gpu& gpu, const Problem& problem, uint64_t seed);
+  /// Copies of a problem's weights; all experts of a grouped one are alike.
+  ColdPool(const Gpu& gpu, const Problem& problem, int64_t copies, uint64_t seed);
 
   int64_t copies() const { return copies_; }
   int64_t bytes() const { return bytes_; }

@@ -26,6 +26,8 @@ constexpr char kExamples[] = R"(Examples:
   nvfp4-tune --shape 15360,3840 --M 1:512*2         ten token counts, 1, 2, 4 .. 512
   nvfp4-tune --shape 4096,4096 --M 64 --device emulated:h100
                                                     the same without a GPU: times are modelled
+  nvfp4-tune --shape 1536,2048 --experts 128 --M 1:512*4
+                                                    a mixture of experts: one launch for all of them
   nvfp4-tune lookup --shape 4096,4096 --M 63        what the library would run, and why
   nvfp4-tune emit --shape 4096,4096 --M 64          its source as one file
   nvfp4-tune bench --suite decode --baseline cublas --save h100.json
@@ -102,6 +104,12 @@ void read_shape(const OptionValues& values, CommandLine& line) {
   const Shape shape = parse_shape(values, *text);
   line.n = shape.n;
   line.k = shape.k;
+  const auto experts = [](std::string_view text) -> std::optional<int64_t> {
+    const std::optional<int64_t> count = parse_integer(text);
+    return count && *count >= 1 && *count <= kMaxExperts ? count : std::nullopt;
+  };
+  line.experts = values.parsed("experts", experts, fmt::format("a count from 1 to {}", kMaxExperts))
+                     .value_or(0);
 }
 
 void read_tokens(const OptionValues& values, CommandLine& line) {
@@ -219,6 +227,8 @@ void read_options(const OptionValues& values, CommandLine& line) {
   line.max_candidates = static_cast<int>(
       values.parsed("max-candidates", parse_positive, "a count of 1 or more").value_or(0));
   line.force = values.flag("force");
+  line.wait = !values.flag("no-wait");
+  line.shared = values.flag("shared");
   line.strict = values.flag("strict");
   line.arch = values.parsed("arch", parse_arch, "an architecture (examples: sm_80, sm_90a)");
   line.as = values.parsed("as", one_of(kForms), "source, ptx or resources").value_or(line.as);

@@ -51,6 +51,7 @@ struct CommandLine {
 
   int64_t n = 0;
   int64_t k = 0;
+  int64_t experts = 0;  ///< of a grouped problem; 0: dense
   std::vector<int64_t> tokens;  ///< ascending
   Activation act = Activation::bf16;
   std::string device = "auto";
@@ -65,6 +66,8 @@ struct CommandLine {
   int jobs = 0;            ///< compile processes; 0: by cores and memory
   int max_candidates = 0;  ///< for each M; 0: by effort
   bool force = false;
+  bool wait = true;     ///< for another tuner on the same card
+  bool shared = false;  ///< measure on a card that others use too
   std::vector<KernelConfig> configs;
 
   bool strict = false;       ///< lookup

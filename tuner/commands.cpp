@@ -33,7 +33,12 @@ namespace {
 constexpr size_t kMaxWinnersText = 64 << 20;
 
 Problem problem_of(const CommandLine& line, const Device& device) {
-  return {.n = line.n, .k = line.k, .act = line.act, .arch = device.arch};
+  return {.kind = line.experts > 0 ? ProblemKind::grouped : ProblemKind::dense,
+          .n = line.n,
+          .k = line.k,
+          .act = line.act,
+          .arch = device.arch,
+          .experts = line.experts};
 }
 
 std::vector<Policy> policies_of(const CommandLine& line, const Device& device) {
@@ -48,7 +53,8 @@ void check_configs(const CommandLine& line, const Device& device,
                    const std::vector<Policy>& policies) {
   const bool pdl = std::count(policies.begin(), policies.end(), Policy::graph_pdl) > 0;
   for (const KernelConfig& config : line.configs) {
-    if (const std::optional<std::string> why = illegal_reason(config, device)) {
+    if (const std::optional<std::string> why =
+            illegal_reason(config, problem_of(line, device), device)) {
       throw UsageError(fmt::format("config '{}': {}", config_text(config), *why));
     }
     if (pdl && !config.pdl) {

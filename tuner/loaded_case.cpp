@@ -91,7 +91,8 @@ void LoadedCase::arrange(int64_t m) {
     rows.insert(rows.end(), begin, begin + piece.data.m * lda());
   }
   activations_.upload(bytes_of(rows));
-  offsets_.upload(bytes_of(offsets_of(shares, experts_)));
+  const std::vector<int32_t> offsets = offsets_of(shares, experts_);
+  offsets_.upload(bytes_of(offsets));
 }
 
 GemmParams LoadedCase::params() const {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "runtime/numerics.h"
-#include "tuner/gpu_clock.h"
+#include "tuner/nvml.h"
 #include "tuner/statistics.h"
 
 namespace nvfp4 {
@@ -143,9 +143,7 @@ PolicyTimes time_matrix(const Gpu& gpu, const Cublas& cublas, int64_t n, int64_t
     check_result(data, n, k, m);
     if (best.samples_us.empty() || median(times) < median(best)) best = std::move(times);
   }
-  const ClockReading clock = GpuClock(gpu).read();
-  best.clock_mhz = clock.sm_mhz;
-  best.throttled = clock.throttled;
+  note_reading(best, Card(gpu).read());
   return best;
 }
 

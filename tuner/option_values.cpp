@@ -17,6 +17,8 @@ namespace {
 constexpr OptionSpec kOptions[] = {
     {"shape", "N,K", "output features (weight rows) and input features; bench takes several",
      "tleb"},
+    {"experts", "E",
+     "matrices of a grouped launch (mixture of experts); M then counts the tokens of all", "tle"},
     {"M", "LIST", "token counts: 64 | 1,2,4 | 1:8 | 4:512*2 | 1:64+8", "tleb"},
     {"act", "TYPE", "activations: bf16 (default) | fp16", "tlebi"},
     {"device", "NAME", "auto (default) | 0, 1, .. | emulated:NAME", "tlebi"},
@@ -33,6 +35,8 @@ constexpr OptionSpec kOptions[] = {
     {"jobs", "N", "compile processes (default: by cores and memory)", "tbi"},
     {"max-candidates", "N", "configs tried for each M (default: by effort)", "t"},
     {"force", nullptr, "measure again what the database already knows; replace a file", "tis"},
+    {"no-wait", nullptr, "fail when another tuner holds the card, instead of waiting for it", "tb"},
+    {"shared", nullptr, "measure although others use the card: processes, MPS, MIG slices", "tb"},
     {"config", "TEXT", "this config and no other; tune takes several", "te"},
     {"strict", nullptr, "exit 6 unless a tuned kernel answers", "l"},
     {"arch", "NAME", "sm_80 | sm_86 | sm_89 | sm_90a (default: the device's)", "e"},

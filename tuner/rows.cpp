@@ -80,7 +80,8 @@ Timing timing_of(const PolicyTimes& times, const Problem& problem, int64_t m,
                 .q3_us = q.q3,
                 .samples = static_cast<int>(times.samples_us.size()),
                 .clock_mhz = times.clock_mhz,
-                .throttled = times.throttled};
+                .throttled = times.throttled,
+                .temperature_c = times.temperature_c};
   derive(timing, problem, m, ceilings);
   return timing;
 }

@@ -125,7 +125,7 @@ Trial SuiteRun::choose(const Problem& problem, int64_t m, Policy policy) const {
   if (!said) trial.answer += fmt::format(" {}", name(s.match));
   // The default is proposed without dependent launches; here it runs with them.
   trial.config.pdl = trial.config.pdl || policy == Policy::graph_pdl;
-  if (const std::optional<std::string> why = illegal_reason(trial.config, trial.problem, device_)) {
+  if (const std::optional<std::string> why = illegal_reason(trial.config, device_)) {
     trial.verdict = Verdict::constraint;
     trial.text = *why;
   }
@@ -239,7 +239,7 @@ void SuiteRun::run_shape(const Shape& shape, const std::vector<int64_t>& tokens)
   show(shape, tokens.front());
   Pipeline pipeline(shop, problem, policies_, tokens.back(), request_.seed,
                     {.started = ignore, .measured = keep, .finished = ignore});
-  const Ceilings& ceilings = pipeline.ceilings();
+  const Ceilings& ceilings = pipeline.ceilings(tokens.back());
   if (shop_.stopped()) return;  // before anything is taken from a measurement that was cut short
   take_ceilings(shape, ceilings);
   if (!std::exchange(rate_known_, true)) measure_rate(pipeline);
