@@ -16,6 +16,7 @@
 #include "generator/device.h"
 #include "generator/problem.h"
 #include "templates/kernel_config.h"
+#include "tuner/db_request.h"
 #include "tuner/suite.h"
 #include "tuning_db/records.h"
 
@@ -27,19 +28,7 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-enum class Command {
-  help,
-  version,
-  tune,
-  lookup,
-  emit,
-  bench,
-  inspect,
-  db_path,
-  db_export,
-  db_build,
-  worker
-};
+enum class Command { help, version, tune, lookup, emit, bench, inspect, db, worker };
 enum class Effort { quick, full };
 enum class Format { table, json, jsonl, csv, md };
 enum class EmitForm { source, ptx, resources };
@@ -80,8 +69,7 @@ struct CommandLine {
   std::optional<std::string> plot;
   std::vector<std::string> from;  ///< show the union of these and measure nothing
 
-  std::string winners;     ///< db build: the text
-  std::string shipped;     ///< db build: the database that is made of it
+  DbRequest db_request;
   std::string checkpoint;  ///< inspect: a folder or a file
   bool memory = false;
   bool layers = false;  ///< a row for each layer
