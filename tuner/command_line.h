@@ -28,7 +28,7 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-enum class Command { help, version, tune, lookup, emit, bench, inspect, db, worker };
+enum class Command { help, version, tune, lookup, emit, bench, compare, inspect, db, worker };
 enum class Effort { quick, full };
 enum class Format { table, json, jsonl, csv, md };
 enum class EmitForm { source, ptx, resources };
@@ -68,6 +68,12 @@ struct CommandLine {
   std::optional<std::string> save;  ///< bench: files
   std::optional<std::string> plot;
   std::vector<std::string> from;  ///< show the union of these and measure nothing
+  bool record = false;            ///< bench: into the history
+  bool winners = false;           ///< bench: the cells that this card has winners for
+  double sample = 1;              ///< ... of each M, so many of them
+
+  std::vector<std::string> compared;  ///< compare: OLD and NEW
+  bool fail_on_regression = false;
 
   DbRequest db_request;
   std::string checkpoint;  ///< inspect: a folder or a file

@@ -17,6 +17,7 @@
 #include "runtime/cubin_cache.h"
 #include "runtime/gpu.h"
 #include "runtime/lookup.h"
+#include "tuner/compare_command.h"
 #include "tuner/db_command.h"
 #include "tuner/inspect.h"
 #include "tuner/report.h"
@@ -193,6 +194,8 @@ Answered run_command(const CommandLine& line, const Terminal& terminal) {
       return run_emit(line, terminal);
     case Command::bench:
       return run_bench(line, terminal);
+    case Command::compare:
+      return run_compare(line, terminal);
     case Command::inspect:
       return run_inspect(line, terminal);
     case Command::db:

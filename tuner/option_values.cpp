@@ -24,13 +24,13 @@ constexpr OptionSpec kOptions[] = {
     {"M", "LIST", "token counts: 64 | 1,2,4 | 1:8 | 4:512*2 | 1:64+8", "tlebLSDV"},
     {"act", "TYPE", "activations: bf16 (default) | fp16", "tlebiLSDV"},
     {"device", "NAME", "auto (default) | 0, 1, .. | emulated:NAME", "tlebiVO"},
-    {"db", "PATH", "tuning database (default: see db path)", "tlebidILSXPDVO"},
+    {"db", "PATH", "tuning database (default: see db path)", "tlebcidILSXPDVO"},
     {"cache", "DIR", "cache of compiled kernels", "tebVO"},
     {"policy", "NAME",
      "what the winner is for: graph | graph+pdl | eager (default: graph, and "
      "graph+pdl where the GPU has it)",
      "tleLSDV"},
-    {"format", "NAME", "table (default) | json | jsonl | csv | md", "tlbiILSDVO"},
+    {"format", "NAME", "table (default) | json | jsonl | csv | md", "tlbiILSDVOc"},
     {"effort", "NAME", "quick | full (default)", "t"},
     {"budget", "TIME", "stop trying candidates after this long: 60s, 5m", "t"},
     {"seed", "N", "of the explored candidates and the test data (default 1)", "tbV"},
@@ -57,7 +57,10 @@ constexpr OptionSpec kOptions[] = {
     {"layers", nullptr, "inspect: a row for each layer", "i"},
     {"provenance", "NAME", "db: winners that are measured | modelled", "LSDV"},
     {"history", "FILE", "db export: a database of everything, without what names the machine", "X"},
-    {"sample", "N%", "db verify: of so many of the winners (default 100%)", "V"},
+    {"sample", "N%", "of so many of the winners; bench: of those of each M (default 100%)", "bV"},
+    {"record", nullptr, "bench: add the run to the database's history, and judge it", "b"},
+    {"winners", nullptr, "bench: measure what this card has winners for, not a suite", "b"},
+    {"fail-on-regression", nullptr, "compare: exit 5 when what the library runs got slower", "c"},
     {"pack", "FILE", "inspect: write the packed weights, so that the next load maps them", "i"},
 };
 
@@ -81,6 +84,15 @@ std::optional<int64_t> parse_integer(std::string_view text) {
 }
 
 std::span<const OptionSpec> option_specs() { return kOptions; }
+
+std::optional<double> parse_share(std::string_view text) {
+  double percent = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), percent);
+  if (error != std::errc() || std::string_view(end, text.data() + text.size() - end) != "%") {
+    return std::nullopt;
+  }
+  return percent > 0 && percent <= 100 ? std::optional(percent / 100) : std::nullopt;
+}
 
 OptionValues::OptionValues(const CLI::App& app, char command) {
   for (const OptionSpec& spec : kOptions) {

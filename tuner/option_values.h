@@ -20,8 +20,8 @@ struct OptionSpec {
   const char* name;
   const char* value;  ///< null for a flag
   const char* help;
-  const char*
-      commands;  ///< of t(une) l(ookup) e(mit) b(ench) i(nspect) (d)O(ctor); db: db_options.cpp
+  const char* commands;  ///< of t(une) l(ookup) e(mit) b(ench) c(ompare) i(nspect) (d)O(ctor); db:
+                         ///< db_options.cpp
 };
 std::span<const OptionSpec> option_specs();
 
@@ -68,6 +68,9 @@ class OptionValues {
 };
 
 std::optional<int64_t> parse_integer(std::string_view text);
+
+/// "5%": a share above 0 up to 1.
+std::optional<double> parse_share(std::string_view text);
 
 /// "4096,4096". Throws UsageError.
 Shape parse_shape(const OptionValues& values, const std::string& text);

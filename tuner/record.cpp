@@ -81,7 +81,10 @@ RunRecord run_of(const SuiteResults& results) {
 DeviceKey card_of(const SuiteResults& results) {
   if (results.device) return *results.device;
   for (const KnownPart& part : known_parts()) {
-    if (part.device.name == results.card && !results.modelled) return key_of(part.device);
+    if (part.device.name != results.card || results.modelled) continue;
+    DeviceKey card = key_of(part.device);
+    card.emulated = false;
+    return card;
   }
   throw DocumentError(
       fmt::format("it does not say what '{}' is, and no part of that name is known", results.card));
