@@ -16,8 +16,6 @@ summary=${2:?usage: nightly.sh history.db summary.md [options of bench]}
 shift 2
 [ $# -gt 0 ] || set -- --winners --sample 10%
 
-if "$tune" compare latest latest --db "$db" >/dev/null 2>&1; then first=no; else first=yes; fi
-
 "$tune" bench "$@" --record --db "$db" --format md >"$summary.part"
 measured=$?
 case $measured in
@@ -27,13 +25,10 @@ case $measured in
     exit $measured
     ;;
 esac
-if [ $first = yes ]; then
-  mv "$summary.part" "$summary"
-  exit $measured
-fi
 "$tune" compare latest~1 latest --db "$db" --fail-on-regression --format md >"$summary.new"
 compared=$?
-{ cat "$summary.new" && printf '\n## All of this run\n\n' && cat "$summary.part"; } >"$summary.whole" &&
+[ $compared -ne 2 ] || compared=0 # the first run of this card: there is none to compare it with
+{ cat "$summary.new" && printf '\n## All of the run\n\n' && cat "$summary.part"; } >"$summary.whole" &&
   mv "$summary.whole" "$summary"
 rm -f "$summary.new" "$summary.part"
 [ $measured -eq 0 ] || exit $measured

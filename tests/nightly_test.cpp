@@ -173,7 +173,7 @@ TEST_SUITE("a planted regression") {
     CHECK(nightly(f, "--winners") == 5);
     const std::string summary = contents(f.folder / "summary.md");
     CHECK_MESSAGE(contains(summary, "| slower"), summary);
-    CHECK(contains(summary, "## All of this run"));
+    CHECK(contains(summary, "## All of the run"));
     f.undo(fast);
     CHECK(nightly(f, "--winners") == 0);
     // Options that bench refuses end the night with its code, and leave the summary as it is.

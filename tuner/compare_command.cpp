@@ -162,10 +162,12 @@ Answered run_compare(const CommandLine& line, const Terminal& terminal) {
   const std::vector<ComparedPair> pairs = compare(base.side, now.side, noise);
   const Tally best = tally(pairs, Question::best_config);
   keep(base, now, pairs);
-  Answered answered{.text = compare_text(
-                        pairs,
-                        {.old_name = base.name, .new_name = now.name, .noise_pairs = noise.pairs()},
-                        line.format)};
+  Answered answered{.text = compare_text(pairs,
+                                         {.old_name = base.name,
+                                          .new_name = now.name,
+                                          .noise_pairs = noise.pairs(),
+                                          .noise_assumed = noise.assumed()},
+                                         line.format)};
   const int64_t on_one_side = best.of(Change::added) + best.of(Change::missing);
   if (on_one_side == static_cast<int64_t>(std::count_if(pairs.begin(), pairs.end(), [](auto& pair) {
         return pair.result.question == Question::best_config;

@@ -152,6 +152,7 @@ std::string compare_text(const std::vector<ComparedPair>& pairs, const ComparedF
                            {"new", facts.new_name},
                            {"modelled", modelled},
                            {"noise_pairs", facts.noise_pairs},
+                           {"noise_assumed", facts.noise_assumed},
                            {"regressed", regressed(pairs)},
                            {"best_config", question_json(pairs, Question::best_config)},
                            {"same_config", question_json(pairs, Question::same_config)}};
@@ -161,10 +162,9 @@ std::string compare_text(const std::vector<ComparedPair>& pairs, const ComparedF
   text += fmt::format("{} -> {}\n\n", facts.old_name, facts.new_name);
   for (Question question : kQuestions) text += question_text(pairs, question, format) + "\n";
   if (modelled) text += "Times are modelled: they compare cost models, not cards.\n";
-  text += facts.noise_pairs > 0
-              ? fmt::format("Noise: learnt from {} pairs of equal machine code on this card.\n",
-                            facts.noise_pairs)
-              : "Noise: this card has no two runs of equal machine code yet; 1.3 % is assumed.\n";
+  text += fmt::format("Noise: the history has {} pairs of equal machine code on this card{}.\n",
+                      facts.noise_pairs,
+                      facts.noise_assumed ? ", too few to learn from: 1.3 % is assumed" : "");
   return text;
 }
 

@@ -15,7 +15,8 @@ namespace nvfp4 {
 struct ComparedFacts {
   std::string old_name;  ///< in full: "run 12, 2026-11-27, commit 8c0a50c, NVIDIA H100 80GB HBM3"
   std::string new_name;
-  size_t noise_pairs = 0;  ///< that the noise floor rests on
+  size_t noise_pairs = 0;     ///< of equal machine code that the card's history holds
+  bool noise_assumed = true;  ///< they are too few
 };
 
 std::string compare_text(const std::vector<ComparedPair>& pairs, const ComparedFacts& facts,

@@ -9,7 +9,6 @@
 namespace nvfp4 {
 namespace {
 
-constexpr size_t kFewestPairs = 8;
 // An H100 at M <= 16, whose medians of two runs differ by 0.3 % half of the time (tuning_db/gpus
 // against tuning_db/bench).
 constexpr double kAssumed = 0.013;
@@ -33,7 +32,7 @@ double NoiseFloor::at(int64_t m) const {
   if (own != by_tokens_.end() && own->second.size() >= kFewestPairs) {
     return three_deviations(own->second);
   }
-  return all_.size() >= kFewestPairs ? three_deviations(all_) : kAssumed;
+  return assumed() ? kAssumed : three_deviations(all_);
 }
 
 }  // namespace nvfp4

@@ -17,11 +17,15 @@ class NoiseFloor {
   void add(int64_t m, double ratio);
 
   /// A change up to this share is noise: three standard deviations of what add() was told at M, by
-  /// their median; of all of the card while M has fewer than 8; 0.013 while the card has.
+  /// their median; of all of the card while M has fewer than kFewestPairs; 0.013 while the card
+  /// has.
   double at(int64_t m) const;
 
-  /// Pairs that the floors rest on.
+  /// Pairs that the floors rest on, and whether they are too few to rest on.
   size_t pairs() const { return all_.size(); }
+  bool assumed() const { return all_.size() < kFewestPairs; }
+
+  static constexpr size_t kFewestPairs = 8;
 
  private:
   std::vector<float> all_;  ///< distances, of logarithms
