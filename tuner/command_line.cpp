@@ -37,6 +37,10 @@ constexpr char kExamples[] = R"(Examples:
                                                     time the stored winners against bf16
   nvfp4-tune bench --from a.json --from b.json --plot h100.svg --format md
                                                     the union of two such runs
+  nvfp4-tune bench --winners --sample 10% --record
+                                                    a nightly run for the history, judged
+  nvfp4-tune compare latest~1 latest --fail-on-regression
+                                                    what got slower since the run before
   nvfp4-tune inspect ./Qwen3-8B-NVFP4 --memory --batch 32
                                                     layers, problems, and whether it fits the card
   nvfp4-tune inspect ./Qwen3-8B-NVFP4 --pack qwen3-8b.packed
@@ -105,7 +109,8 @@ void read_regret(const OptionValues& values, CommandLine& line) {
 void check_from(const OptionValues& values) {
   for (const OptionSpec& spec : option_specs()) {
     const std::string_view name = spec.name;
-    if (name == "from" || name == "save" || name == "plot" || name == "format") continue;
+    constexpr std::string_view kOfFiles[] = {"from", "save", "plot", "format", "record", "db"};
+    if (std::count(std::begin(kOfFiles), std::end(kOfFiles), name) > 0) continue;
     if (!values.all(name).empty() && values.label(name).starts_with("--")) {
       throw UsageError(fmt::format("{} does not apply to what {} reads", values.label(name),
                                    values.label("from")));
@@ -130,7 +135,17 @@ void read_bench(const OptionValues& values, CommandLine& line) {
   if (std::count(line.from.begin(), line.from.end(), "") > 0) {
     throw UsageError(fmt::format("{} is empty", values.label("from")));
   }
+  line.record = values.flag("record");
   if (!line.from.empty()) return check_from(values);
+  const auto sample = values.parsed("sample", parse_share, "a share above 0% up to 100%");
+  line.sample = sample.value_or(1);
+  line.winners = values.flag("winners") || sample;
+  for (const char* cells : {"suite", "shape", "M"}) {
+    if (line.winners && !values.all(cells).empty()) {
+      throw UsageError(fmt::format("{} does not go with the stored winners of {}",
+                                   values.label(cells), sample ? "--sample" : "--winners"));
+    }
+  }
   const auto baseline = [](std::string_view text) -> std::optional<bool> {
     return text == "cublas" ? std::optional(true) : std::nullopt;
   };
@@ -266,12 +281,14 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
       app.add_subcommand("bench", "measure what the library would run, for a suite of shapes");
   const CLI::App* regret = app.add_subcommand(
       "regret", "say how good and how steady the tuner's choice is, against a sweep");
+  CLI::App* compare = app.add_subcommand("compare", "say what got slower between two runs");
   CLI::App* inspect = app.add_subcommand(
       "inspect", "say what a checkpoint holds, needs, and what is wrong with it");
   const CLI::App* doctor =
       app.add_subcommand("doctor", "say what of GPU, driver, NVRTC, databases and cache is wrong");
   CommandLine line;
   inspect->add_option("DIR", line.checkpoint);
+  compare->add_option("OLD NEW", line.compared)->expected(2)->required();
   const DbOptions db(app);
   app.require_subcommand(0, 1);
   for (CLI::App* sub : app.get_subcommands({})) sub->fallthrough()->set_help_flag();
@@ -307,6 +324,7 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   if (emit->parsed()) std::tie(line.command, command) = std::pair(Command::emit, 'e');
   if (bench->parsed()) std::tie(line.command, command) = std::pair(Command::bench, 'b');
   if (regret->parsed()) std::tie(line.command, command) = std::pair(Command::regret, 'r');
+  if (compare->parsed()) std::tie(line.command, command) = std::pair(Command::compare, 'c');
   if (inspect->parsed()) std::tie(line.command, command) = std::pair(Command::inspect, 'i');
   if (db.parsed()) std::tie(line.command, command) = std::pair(Command::db, db.letter());
   if (doctor->parsed()) std::tie(line.command, command) = std::pair(Command::doctor, 'O');
@@ -315,6 +333,10 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   if (line.command == Command::doctor) return line;
   if (line.command == Command::db) {
     line.db_request = db.read(values);
+    return line;
+  }
+  if (line.command == Command::compare) {
+    line.fail_on_regression = values.flag("fail-on-regression");
     return line;
   }
   if (line.command == Command::inspect) {

@@ -28,7 +28,20 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-enum class Command { help, version, tune, lookup, emit, bench, inspect, regret, db, doctor, worker };
+enum class Command {
+  help,
+  version,
+  tune,
+  lookup,
+  emit,
+  bench,
+  compare,
+  inspect,
+  regret,
+  db,
+  doctor,
+  worker
+};
 enum class Effort { quick, full };
 enum class Format { table, json, jsonl, csv, md };
 enum class EmitForm { source, ptx, resources };
@@ -83,6 +96,12 @@ struct CommandLine {
   std::optional<std::string> save;  ///< bench and regret: files
   std::optional<std::string> plot;
   std::vector<std::string> from;  ///< show the union of these and measure nothing
+  bool record = false;            ///< bench: into the history
+  bool winners = false;           ///< bench: the cells that this card has winners for
+  double sample = 1;              ///< ... of each M, so many of them
+
+  std::vector<std::string> compared;  ///< compare: OLD and NEW
+  bool fail_on_regression = false;
 
   DbRequest db_request;
   std::string checkpoint;  ///< inspect: a folder or a file

@@ -16,6 +16,7 @@
 #include "runtime/cubin_cache.h"
 #include "runtime/gpu.h"
 #include "runtime/lookup.h"
+#include "tuner/compare_command.h"
 #include "tuner/db_command.h"
 #include "tuner/doctor.h"
 #include "tuner/inspect.h"
@@ -145,6 +146,8 @@ Answered run_command(const CommandLine& line, const Terminal& terminal) {
       return run_bench(line, terminal);
     case Command::regret:
       return run_regret(line, terminal);
+    case Command::compare:
+      return run_compare(line, terminal);
     case Command::inspect:
       return run_inspect(line, terminal);
     case Command::db:

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "generator/config_text.h"
 #include "tuner/command_line.h"
@@ -44,15 +43,6 @@ constexpr VerbSpec kVerbs[] = {
 std::optional<int64_t> parse_experts(std::string_view text) {
   const std::optional<int64_t> value = parse_integer(text);
   return value && *value >= 0 && *value <= kMaxExperts ? value : std::nullopt;
-}
-
-std::optional<double> parse_share(std::string_view text) {
-  double percent = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), percent);
-  if (error != std::errc() || std::string_view(end, text.data() + text.size() - end) != "%") {
-    return std::nullopt;
-  }
-  return percent > 0 && percent <= 100 ? std::optional(percent / 100) : std::nullopt;
 }
 
 }  // namespace

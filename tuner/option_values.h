@@ -21,7 +21,7 @@ struct OptionSpec {
   const char* name;
   const char* value;  ///< null for a flag
   const char* help;
-  /// Of t(une) l(ookup) e(mit) b(ench) i(nspect) r(egret) (d)O(ctor); db: db_options.cpp.
+  /// Of t(une) l(ookup) e(mit) b(ench) c(ompare) i(nspect) r(egret) (d)O(ctor); db: db_options.cpp.
   const char* commands;
 };
 std::span<const OptionSpec> option_specs();
@@ -72,6 +72,9 @@ class OptionValues {
 
   std::vector<std::pair<std::string_view, Given>> given_;
 };
+
+/// "5%": a share above 0 up to 1.
+std::optional<double> parse_share(std::string_view text);
 
 /// "4096,4096". Throws UsageError.
 Shape parse_shape(const OptionValues& values, const std::string& text);

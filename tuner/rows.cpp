@@ -14,21 +14,6 @@
 namespace nvfp4 {
 namespace {
 
-// Fills what follows from the median.
-void derive(Timing& timing, const Problem& problem, int64_t m, const Ceilings& ceilings) {
-  const double seconds = timing.median_us * 1e-6;
-  const auto bytes = static_cast<double>(weight_bytes(problem, m));
-  const double flops = 2.0 * static_cast<double>(m) * static_cast<double>(problem.n) *
-                       static_cast<double>(problem.k);
-  timing.gbps = bytes / seconds * 1e-9;
-  timing.tflops = flops / seconds * 1e-12;
-  if (ceilings.stream_bytes_per_s > 0) {
-    timing.pct_ceiling = 100 * bytes / seconds / ceilings.stream_bytes_per_s;
-  }
-  timing.f = roofline_time(problem, m, ceilings) / seconds;
-  timing.launch_us = ceilings.launch_seconds * 1e6;
-}
-
 std::string first_error(const std::string& log) {
   size_t begin = log.find("error");
   if (begin == std::string::npos) begin = 0;
@@ -72,6 +57,20 @@ double roofline_time(const Problem& problem, int64_t m, const Ceilings& ceilings
   return std::max(ceilings.launch_seconds, tensor);
 }
 
+void derive_figures(Timing& timing, const Problem& problem, int64_t m, const Ceilings& ceilings) {
+  const double seconds = timing.median_us * 1e-6;
+  const auto bytes = static_cast<double>(weight_bytes(problem, m));
+  const double flops = 2.0 * static_cast<double>(m) * static_cast<double>(problem.n) *
+                       static_cast<double>(problem.k);
+  timing.gbps = bytes / seconds * 1e-9;
+  timing.tflops = flops / seconds * 1e-12;
+  if (ceilings.stream_bytes_per_s > 0) {
+    timing.pct_ceiling = 100 * bytes / seconds / ceilings.stream_bytes_per_s;
+  }
+  timing.f = roofline_time(problem, m, ceilings) / seconds;
+  timing.launch_us = ceilings.launch_seconds * 1e6;
+}
+
 Timing timing_of(const PolicyTimes& times, const Problem& problem, int64_t m,
                  const Ceilings& ceilings) {
   const Quartiles q = quartiles(times.samples_us);
@@ -82,7 +81,7 @@ Timing timing_of(const PolicyTimes& times, const Problem& problem, int64_t m,
                 .clock_mhz = times.clock_mhz,
                 .throttled = times.throttled,
                 .temperature_c = times.temperature_c};
-  derive(timing, problem, m, ceilings);
+  derive_figures(timing, problem, m, ceilings);
   return timing;
 }
 
@@ -93,7 +92,7 @@ Timing modelled_timing(const KernelConfig& config, const Problem& problem, int64
   launched.pdl = config.pdl && policy == Policy::graph_pdl;
   const double us = estimate(launched, problem, m, device).seconds * 1e6;
   Timing timing{.median_us = us, .q1_us = us, .q3_us = us};
-  derive(timing, problem, m, ceilings);
+  derive_figures(timing, problem, m, ceilings);
   return timing;
 }
 

@@ -28,6 +28,9 @@ std::optional<CompileFault> compile_fault(const Compilation& compilation);
 /// seconds.
 double roofline_time(const Problem& problem, int64_t m, const Ceilings& ceilings);
 
+/// Fills in what follows from a median and the ceilings of its run.
+void derive_figures(Timing& timing, const Problem& problem, int64_t m, const Ceilings& ceilings);
+
 /// Statistics of samples and the figures derived from them.
 Timing timing_of(const PolicyTimes& times, const Problem& problem, int64_t m,
                  const Ceilings& ceilings);

@@ -7,18 +7,26 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
+#include "generator/template_bundle.h"
+#include "runtime/installed_files.h"
+#include "tuner/compare_report.h"
+#include "tuner/judged_run.h"
 #include "tuner/measure.h"
 #include "tuner/model_shapes.h"
 #include "tuner/plot.h"
+#include "tuner/record.h"
 #include "tuner/run_facts.h"
 #include "tuner/session.h"
+#include "tuner/stored_cells.h"
 #include "tuner/suite_document.h"
 #include "tuner/suite_report.h"
 #include "tuner/suite_run.h"
 #include "tuner/whole_file.h"
+#include "tuning_db/tuning_db.h"
 
 namespace nvfp4 {
 namespace {
@@ -49,6 +57,34 @@ Answered answered(const SuiteResults& results, ExitCode code, const CommandLine&
   return answered;
 }
 
+std::string history_path(const CommandLine& line, const Terminal& terminal) {
+  const std::string path = user_database(line, terminal);
+  if (path.empty())
+    throw UsageError("--record has no database to add the run to: name one by --db");
+  return path;
+}
+
+// Adds the run to the history and says what it shows.
+void record_run(const CommandLine& line, const SuiteResults& results, const Terminal& terminal) {
+  TuningDb db(history_path(line, terminal), Access::read_write);
+  if (!line.from.empty()) {
+    if (const int64_t known = recorded_run(db, results)) {
+      return warn(terminal,
+                  fmt::format("these results are run {} of {} already", known, db.path()));
+    }
+  }
+  const JudgedRun judged = record_and_judge(db, results);
+  for (const std::string& warning : db.warnings()) warn(terminal, warning);
+  warn(terminal, fmt::format("recorded as run {} of {}", judged.run, db.path()));
+  if (judged.previous == 0)
+    return warn(terminal, "it is the first of this card: nothing to compare");
+  warn(terminal, fmt::format("against run {}: {}", judged.previous,
+                             tally_text(tally(judged.pairs, Question::best_config))));
+  const StepsFound& found = judged.steps;
+  warn(terminal, fmt::format("{} change points; {} of {} series are long enough (4 runs)",
+                             found.steps.size(), found.tested, found.tested + found.too_short));
+}
+
 SuiteResults read_saved(const std::string& path) {
   try {
     return parse_suite_document(read_file(path, kMostBytes));
@@ -68,6 +104,13 @@ Answered show_saved(const CommandLine& line, const Terminal& terminal) {
     }
   }
   if (line.from.size() > 1) results.command = line.text;
+  if (line.record) {
+    try {
+      record_run(line, results, terminal);
+    } catch (const DocumentError& error) {
+      throw UsageError(fmt::format("'{}' cannot be recorded: {}", line.from.front(), error.what()));
+    }
+  }
   return answered(results, ExitCode::ok, line, terminal);
 }
 
@@ -115,20 +158,49 @@ std::vector<Shape> shapes_of(const CommandLine& line, const Terminal& terminal) 
   return shapes;
 }
 
-ExitCode measure(const CommandLine& line, const std::vector<Shape>& shapes, const Gpu& gpu,
+// What to measure when the stored winners say it.
+std::vector<SuiteCell> winner_cells(const CommandLine& line, const Gpu& gpu,
+                                    const Terminal& terminal) {
+  std::vector<std::string> paths = shipped_databases();
+  paths.push_back(user_database(line, terminal));
+  const std::vector<SuiteCell> cells =
+      sampled(stored_cells(paths, key_of(gpu.facts()), line.act), line.sample, line.seed);
+  if (cells.empty()) {
+    throw UsageError(fmt::format(
+        "no winner is stored for {}: --suite or --shape says what to measure", gpu.facts().name));
+  }
+  return cells;
+}
+
+// The grid that holds `cells`.
+SuiteRequest request_of(const CommandLine& line, const std::vector<Shape>& shapes,
+                        std::vector<SuiteCell> cells) {
+  SuiteRequest request{.shapes = shapes,
+                       .tokens = line.tokens,
+                       .act = line.act,
+                       .baseline = line.baseline,
+                       .seed = line.seed};
+  if (cells.empty()) return request;
+  request.shapes.clear();
+  std::set<int64_t> tokens;
+  for (const SuiteCell& cell : cells) {
+    tokens.insert(cell.m);
+    if (request.shapes.empty() || request.shapes.back() != cell.shape) {
+      request.shapes.push_back(cell.shape);
+    }
+  }
+  request.tokens.assign(tokens.begin(), tokens.end());
+  request.cells = std::move(cells);
+  return request;
+}
+
+ExitCode measure(const CommandLine& line, const SuiteRequest& request, const Gpu& gpu,
                  const Workshop& workshop, SuiteResults& results, const Terminal& terminal) {
   const Snapshot snapshot = open_snapshot(line, gpu.facts(), terminal);
   try {
-    const SuiteOutcome outcome = run_suite({.shapes = shapes,
-                                            .tokens = line.tokens,
-                                            .act = line.act,
-                                            .baseline = line.baseline,
-                                            .seed = line.seed},
-                                           workshop, snapshot, results, [&] {
-                                             if (line.save) {
-                                               keep(*line.save, suite_text(results), terminal);
-                                             }
-                                           });
+    const SuiteOutcome outcome = run_suite(request, workshop, snapshot, results, [&] {
+      if (line.save) keep(*line.save, suite_text(results), terminal);
+    });
     workshop.progress.clear();
     return exit_code(outcome, results);
   } catch (const MeasureError& error) {
@@ -149,17 +221,24 @@ Answered run_bench(const CommandLine& line, const Terminal& terminal) {
   }
   if (!line.from.empty()) return show_saved(line, terminal);
   const std::vector<Shape> shapes = shapes_of(line, terminal);
+  if (line.record) TuningDb(history_path(line, terminal), Access::read_write);  // or refuse now
   const Gpu gpu = open_gpu(line, terminal);
+  const SuiteRequest request = request_of(
+      line, shapes, line.winners ? winner_cells(line, gpu, terminal) : std::vector<SuiteCell>());
   const OpenWorkshop workshop(line, gpu, terminal);
-  SuiteResults results{.card = gpu.facts().name,
-                       .driver = driver_release(gpu.driver()),
-                       .nvrtc = workshop->compiler.version(),
-                       .date = utc_now(),
-                       .commit = build_commit(),
-                       .command = line.text,
-                       .modelled = gpu.emulated()};
+  SuiteResults results{
+      .card = gpu.facts().name,
+      .driver = driver_release(gpu.driver()),
+      .nvrtc = workshop->compiler.version(),
+      .date = utc_now(),
+      .commit = build_commit(),
+      .command = line.text,
+      .modelled = gpu.emulated(),
+      .device = key_of(gpu.facts()),
+      .toolchain = {.driver = driver_name(gpu.driver()), .template_digest = template_digest()},
+      .seed = line.seed};
   if (line.save) resume(results, line, terminal);
-  const ExitCode code = measure(line, shapes, gpu, *workshop, results, terminal);
+  const ExitCode code = measure(line, request, gpu, *workshop, results, terminal);
   const bool compared = std::any_of(results.rows.begin(), results.rows.end(),
                                     [](const SuiteRow& row) { return row.us_cublas.has_value(); });
   if (!compared && !results.baseline.empty()) warn(terminal, "baseline: " + results.baseline);
@@ -169,6 +248,10 @@ Answered run_bench(const CommandLine& line, const Terminal& terminal) {
   } else if (code == ExitCode::wrong || code == ExitCode::failed) {
     warn(terminal, "not every kernel came to a time: see the notes");
   }
+  // Half a run would be what the next one is held against.
+  const bool whole = code != ExitCode::interrupted && !results.rows.empty();
+  if (line.record && whole) record_run(line, results, terminal);
+  if (line.record && !whole) warn(terminal, "not recorded: the run did not come to its end");
   return answered(results, code, line, terminal);
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "generator/config_text.h"
+#include "tuner/suite_evidence.h"
 #include "tuner/table.h"
 #include "tuning_db/records.h"
 
@@ -17,33 +18,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kMostRows = 10'000;
-constexpr size_t kMostText = 4096;
-// No time in microseconds and no rate lies outside, and every figure made of two stays finite.
-constexpr double kLeast = 1e-6;
-constexpr double kMost = 1e12;
-
 template <class Value>
 Json or_null(const std::optional<Value>& value) {
   return value ? Json(*value) : Json(nullptr);
-}
-
-// Whether a terminal would obey what stands at i: C0, DEL, and in UTF-8 C1.
-bool is_control(std::string_view text, size_t i) {
-  const auto byte = static_cast<unsigned char>(text[i]);
-  const bool c1 =
-      byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
-  return byte < 0x20 || byte == 0x7f || c1;
-}
-
-// What is written can be read again, whatever a driver or a compiler put into a message: bytes that
-// are no UTF-8 become three each.
-Json plain(std::string text) {
-  text.resize(std::min(text.size(), kMostText / 3));
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (is_control(text, i)) text[i] = ' ';
-  }
-  return text;
 }
 
 Json positive_or_null(double value) { return value > 0 ? Json(value) : Json(nullptr); }
@@ -59,7 +36,7 @@ Json ceilings_json(const SuiteCeilings& ceilings) {
           {"per_launch_read", std::move(reads)},
           {"bf16_tflops", or_null(ceilings.bf16_tflops)},
           {"bf16_tflops_assumed", positive_or_null(ceilings.assumed_tflops)},
-          {"bf16_source", plain(ceilings.bf16_source)}};
+          {"bf16_source", plain_text(ceilings.bf16_source)}};
 }
 
 Json row_json(const SuiteResults& results, const SuiteRow& row) {
@@ -84,90 +61,14 @@ Json row_json(const SuiteResults& results, const SuiteRow& row) {
           {"family", best.family},
           {"answer", best.answer},
           {"config", best.config},
-          {"note", plain(best.note)},
+          {"note", plain_text(best.note)},
           {"family_no_pdl", row.graph.family},
           {"answer_no_pdl", row.graph.answer},
           {"config_no_pdl", row.graph.config},
-          {"note_no_pdl", plain(row.graph.note)}};
+          {"note_no_pdl", plain_text(row.graph.note)}};
 }
 
-// One object of a document, and what to call it in a message.
-struct Reader {
-  const Json& object;
-  std::string where;
-
-  const Json& member(const char* key) const {
-    const auto found = object.find(key);
-    if (found == object.end()) throw DocumentError(fmt::format("{} has no \"{}\"", where, key));
-    return *found;
-  }
-
-  [[noreturn]] void refuse(const char* key, std::string_view what) const {
-    throw DocumentError(fmt::format("{}: \"{}\" {}", where, key, what));
-  }
-
-  Reader inner(const char* key) const {
-    const Json& value = member(key);
-    if (!value.is_object()) refuse(key, "is no object");
-    return {value, fmt::format("\"{}\"", key)};
-  }
-
-  const Json& list(const char* key) const {
-    const Json& value = member(key);
-    if (!value.is_array() || value.size() > kMostRows) {
-      refuse(key, fmt::format("is no list of at most {} entries", kMostRows));
-    }
-    return value;
-  }
-
-  int64_t integer(const char* key) const {
-    const Json& value = member(key);
-    // An unsigned number beyond the range would wrap around.
-    const bool fits = value.is_number_integer() &&
-                      (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX);
-    if (!fits) refuse(key, "is no integer");
-    return value.get<int64_t>();
-  }
-
-  std::optional<double> number_or_null(const char* key) const {
-    const Json& value = member(key);
-    if (value.is_null()) return std::nullopt;
-    const double number = value.is_number() ? value.get<double>() : 0;
-    if (!(number >= kLeast && number <= kMost)) refuse(key, "is no plausible number");
-    return number;
-  }
-
-  double number(const char* key) const {
-    const std::optional<double> value = number_or_null(key);
-    if (!value) refuse(key, "is no plausible number");
-    return *value;
-  }
-
-  std::string text(const char* key) const {
-    const Json& value = member(key);
-    if (!value.is_string() || value.get_ref<const std::string&>().size() > kMostText) {
-      refuse(key, fmt::format("is no text of at most {} bytes", kMostText));
-    }
-    auto text = value.get<std::string>();
-    for (size_t i = 0; i < text.size(); ++i) {
-      if (is_control(text, i)) refuse(key, "holds control characters");
-    }
-    return text;
-  }
-
-  std::string text_or_empty(const char* key) const {
-    return member(key).is_null() ? std::string() : text(key);
-  }
-
-  // One of two words: whether it is the first.
-  bool either(const char* key, std::string_view first, std::string_view second) const {
-    const std::string word = text(key);
-    if (word != first && word != second) refuse(key, fmt::format("is not {} or {}", first, second));
-    return word == first;
-  }
-};
-
-SuiteRow read_row(const Reader& in) {
+SuiteRow read_row(const DocumentReader& in) {
   if (!in.object.is_object()) throw DocumentError(in.where + " is no object");
   SuiteRow row{.n = in.integer("n"), .k = in.integer("k"), .m = in.integer("m")};
   if (const auto why = shape_error(row.n, row.k)) throw DocumentError(in.where + ": " + *why);
@@ -191,13 +92,13 @@ SuiteRow read_row(const Reader& in) {
   return row;
 }
 
-SuiteCeilings read_ceilings(const Reader& in) {
+SuiteCeilings read_ceilings(const DocumentReader& in) {
   SuiteCeilings ceilings{.read_gbps = in.number_or_null("read_gbps").value_or(0),
                          .bf16_tflops = in.number_or_null("bf16_tflops"),
                          .assumed_tflops = in.number_or_null("bf16_tflops_assumed").value_or(0),
                          .bf16_source = in.text("bf16_source")};
   for (const Json& read : in.list("per_launch_read")) {
-    const Reader entry{read, "\"per_launch_read\""};
+    const DocumentReader entry{read, "\"per_launch_read\""};
     if (!read.is_object()) throw DocumentError("\"per_launch_read\" holds no objects");
     ceilings.read_us[entry.integer("bytes")] = entry.number("us");
   }
@@ -210,28 +111,32 @@ Json suite_document(const SuiteResults& results) {
   Json rows = Json::array();
   for (const SuiteRow& row : results.rows) rows.push_back(row_json(results, row));
   return {{"schema", kJsonSchema},
-          {"card", plain(results.card)},
-          {"driver", plain(results.driver)},
-          {"nvrtc", plain(results.nvrtc)},
-          {"date", plain(results.date)},
-          {"commit", plain(results.commit)},
-          {"command", plain(results.command)},
+          {"card", plain_text(results.card)},
+          {"driver", plain_text(results.driver)},
+          {"nvrtc", plain_text(results.nvrtc)},
+          {"date", plain_text(results.date)},
+          {"commit", plain_text(results.commit)},
+          {"command", plain_text(results.command)},
           {"provenance", provenance(results)},
           {"end", results.complete ? "complete" : "interrupted"},
           {"ceilings", ceilings_json(results.ceilings)},
-          {"baseline", results.baseline.empty() ? Json(nullptr) : plain(results.baseline)},
+          {"baseline", results.baseline.empty() ? Json(nullptr) : Json(plain_text(results.baseline))},
           {"rows", std::move(rows)}};
 }
 
 std::string suite_text(const SuiteResults& results) {
+  Json document = suite_document(results);
+  if (Json evidence = evidence_json(results); !evidence.is_null()) {
+    document["evidence"] = std::move(evidence);
+  }
   // A command line may hold bytes that are no UTF-8.
-  return suite_document(results).dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 SuiteResults parse_suite_document(std::string_view text) {
   const Json document = Json::parse(text, nullptr, false);
   if (!document.is_object()) throw DocumentError("it is no JSON object");
-  const Reader in{document, "the document"};
+  const DocumentReader in{document, "the document"};
   if (in.integer("schema") != kJsonSchema) {
     throw DocumentError(fmt::format("its schema is {}, not {}", in.integer("schema"), kJsonSchema));
   }
@@ -248,6 +153,7 @@ SuiteResults parse_suite_document(std::string_view text) {
   for (const Json& row : in.list("rows")) {
     results.rows.push_back(read_row({row, fmt::format("row {}", results.rows.size() + 1)}));
   }
+  if (in.has("evidence")) read_evidence(in.inner("evidence"), results);
   return results;
 }
 

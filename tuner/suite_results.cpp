@@ -81,6 +81,10 @@ void merge(SuiteResults& results, const SuiteResults& later) {
   append_once(results.nvrtc, later.nvrtc);
   append_once(results.commit, later.commit);
   append_once(results.baseline, later.baseline);
+  if (!results.device) results.device = later.device;
+  if (results.toolchain.template_digest != later.toolchain.template_digest) {
+    results.toolchain.template_digest.clear();  // the rows come of two
+  }
   results.date = std::max(results.date, later.date);  // ISO 8601 sorts by time
   results.complete = later.complete;  // the last slice knows whether it was the last
   for (const SuiteRow& row : later.rows) {

@@ -11,8 +11,17 @@
 #include <vector>
 
 #include "generator/problem.h"
+#include "tuning_db/records.h"
 
 namespace nvfp4 {
+
+/// What stands behind an answer, for a history to keep.
+struct SuiteEvidence {
+  Verdict verdict = Verdict::ok;
+  KernelRecord kernel;
+  Timing timing;  ///< no figures that follow from ceilings
+  std::vector<float> samples_us;
+};
 
 /// How the kernel that answers under one launch policy did.
 struct SuiteAnswer {
@@ -21,6 +30,14 @@ struct SuiteAnswer {
   std::string config;  ///< canonical text
   std::string answer;  ///< who chose it: "user", "shipped near_m", "default"
   std::string note;    ///< why there is no time
+  std::optional<SuiteEvidence> evidence = {};  ///< empty in files that hold none
+};
+
+/// How far the samples of another library's time spread.
+struct SuiteSpread {
+  double q1_us = 0;
+  double q3_us = 0;
+  int samples = 0;  ///< 0: unknown
 };
 
 struct SuiteRow {
@@ -31,6 +48,7 @@ struct SuiteRow {
   SuiteAnswer graph;
   std::optional<SuiteAnswer> pdl;   ///< empty on a GPU without dependent launches
   std::optional<double> us_cublas;  ///< empty when not asked for or not to be had
+  SuiteSpread cublas_spread = {};
 
   /// The answer under the default policy: graph+pdl where the GPU has it.
   const SuiteAnswer& preferred() const { return pdl ? *pdl : graph; }
@@ -55,9 +73,12 @@ struct SuiteResults {
   std::string date;
   std::string commit;
   std::string command;
-  bool modelled = false;  ///< every time is the cost model's
-  bool complete = false;  ///< everything that was asked for is there
-  std::string baseline;   ///< library, or why it is not there; empty: not asked for
+  bool modelled = false;                 ///< every time is the cost model's
+  bool complete = false;                 ///< everything that was asked for is there
+  std::string baseline;                  ///< library, or why it is not there; empty: not asked for
+  std::optional<DeviceKey> device = {};  ///< empty in files that do not say it
+  Toolchain toolchain = {};              ///< its nvrtc is the one above
+  uint64_t seed = 1;
   SuiteCeilings ceilings;
   std::vector<SuiteRow> rows;
 

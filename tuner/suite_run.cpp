@@ -29,8 +29,11 @@ struct Trial {
   Verdict verdict = Verdict::ok;
   std::string text = {};
   std::optional<double> us = {};
+  std::optional<SuiteEvidence> evidence = {};
 
   void take(const Measurement& m) {
+    evidence = {
+        .verdict = m.verdict, .kernel = m.kernel, .timing = m.timing, .samples_us = m.samples_us};
     verdict = m.verdict;
     text = m.text;
     if (m.verdict == Verdict::ok) us = m.timing.median_us;
@@ -44,7 +47,8 @@ struct Trial {
             .family = std::string(name(config.family)),
             .config = config_text(config),
             .answer = answer,
-            .note = us ? "" : fmt::format("{}: {}", name(verdict), text)};
+            .note = us ? "" : fmt::format("{}: {}", name(verdict), text),
+            .evidence = evidence};
   }
 };
 
@@ -88,7 +92,7 @@ class SuiteRun {
   void model(Pipeline& pipeline, Trials& trials);
   void take_ceilings(const Shape& shape, const Ceilings& ceilings);
   void measure_rate(Pipeline& pipeline);
-  std::optional<double> measure_baseline(Pipeline& pipeline, const Shape& shape, int64_t m);
+  void measure_baseline(Pipeline& pipeline, const Shape& shape, SuiteRow& row);
   void show(const Shape& shape, int64_t m) const;
 
   const SuiteRequest& request_;
@@ -107,14 +111,19 @@ class SuiteRun {
 std::vector<int64_t> SuiteRun::missing(const Shape& shape) const {
   std::vector<int64_t> tokens;
   for (int64_t m : request_.tokens) {
-    if (results_.find(shape.n, shape.k, m, request_.act) == nullptr) tokens.push_back(m);
+    const auto& cells = request_.cells;
+    const bool wanted =
+        cells.empty() || std::count(cells.begin(), cells.end(), SuiteCell{shape, m}) > 0;
+    const bool there = results_.find(shape.n, shape.k, m, request_.act) != nullptr;
+    if (wanted && !there) tokens.push_back(m);
   }
   return tokens;
 }
 
 void SuiteRun::show(const Shape& shape, int64_t m) const {
+  const size_t grid = request_.shapes.size() * request_.tokens.size();
   shop_.progress.step("bench", results_.rows.size(),
-                      request_.shapes.size() * request_.tokens.size(),
+                      request_.cells.empty() ? grid : request_.cells.size(),
                       fmt::format("N = {} K = {} M = {}", shape.n, shape.k, m));
 }
 
@@ -210,15 +219,19 @@ void SuiteRun::measure_rate(Pipeline& pipeline) {
   if (request_.baseline) results_.baseline = result->library;
 }
 
-std::optional<double> SuiteRun::measure_baseline(Pipeline& pipeline, const Shape& shape,
-                                                 int64_t m) {
-  if (!request_.baseline || !library_works_) return std::nullopt;
-  const std::optional<MatrixResult> result = pipeline.matrix(shape.n, shape.k, m);
-  if (!result) return std::nullopt;
-  if (result->error.empty()) return quartiles(result->times.samples_us).median;
-  shop_.progress.note(fmt::format("nvfp4-tune: baseline at N={} K={} M={}: {}", shape.n, shape.k, m,
-                                  result->error));
-  return std::nullopt;
+void SuiteRun::measure_baseline(Pipeline& pipeline, const Shape& shape, SuiteRow& row) {
+  if (!request_.baseline || !library_works_) return;
+  const std::optional<MatrixResult> result = pipeline.matrix(shape.n, shape.k, row.m);
+  if (!result) return;
+  if (!result->error.empty()) {
+    shop_.progress.note(fmt::format("nvfp4-tune: baseline at N={} K={} M={}: {}", shape.n, shape.k,
+                                    row.m, result->error));
+    return;
+  }
+  const Quartiles q = quartiles(result->times.samples_us);
+  row.us_cublas = q.median;
+  row.cublas_spread = {
+      .q1_us = q.q1, .q3_us = q.q3, .samples = static_cast<int>(result->times.samples_us.size())};
 }
 
 void SuiteRun::run_shape(const Shape& shape, const std::vector<int64_t>& tokens) {
@@ -260,7 +273,7 @@ void SuiteRun::run_shape(const Shape& shape, const std::vector<int64_t>& tokens)
       model(pipeline, trials);
     } else {
       time(pipeline, trials);
-      row.us_cublas = measure_baseline(pipeline, shape, trials.m);
+      measure_baseline(pipeline, shape, row);
     }
     if (shop_.stopped()) return;  // a row that was cut short says less than none
     for (const Trial& trial : trials.all) {

@@ -14,12 +14,21 @@
 
 namespace nvfp4 {
 
+/// One product of a suite.
+struct SuiteCell {
+  Shape shape;
+  int64_t m = 0;
+
+  friend bool operator==(const SuiteCell&, const SuiteCell&) = default;
+};
+
 struct SuiteRequest {
   std::vector<Shape> shapes;
   std::vector<int64_t> tokens;  ///< ascending
   Activation act = Activation::bf16;
   bool baseline = false;  ///< cuBLASLt's bf16 product too
   uint64_t seed = 1;
+  std::vector<SuiteCell> cells = {};  ///< these alone of shapes x tokens, unless it is empty
 };
 
 struct SuiteOutcome {

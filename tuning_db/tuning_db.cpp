@@ -184,6 +184,16 @@ int64_t TuningDb::add(const Comparison& comparison) {
 int64_t TuningDb::add(const ChangePoint& step) { return state_->append("change_point", step); }
 int64_t TuningDb::add(const Rival& rival) { return state_->append("rival", rival); }
 
+void TuningDb::replace_change_points(const DeviceKey& device, std::span<const ChangePoint> steps) {
+  Transaction transaction(state_->connection, Transaction::Kind::write);
+  Statement remove(state_->connection,
+                   "DELETE FROM change_point WHERE run IN (SELECT id FROM run WHERE device=?1)");
+  remove.bind(1, state_->device_id(device));
+  remove.step();
+  for (const ChangePoint& step : steps) state_->append("change_point", step);
+  transaction.commit();
+}
+
 std::vector<Comparison> TuningDb::comparisons() {
   return state_->read("comparison", decode_comparison);
 }

@@ -122,6 +122,10 @@ class TuningDb {
   int64_t add(const ChangePoint& step);
   int64_t add(const Rival& rival);
 
+  /// What an analysis found in all runs of a device, in place of what the one before it found
+  /// there.
+  void replace_change_points(const DeviceKey& device, std::span<const ChangePoint> steps);
+
   /// Valid rows in the order they were added.
   std::vector<Comparison> comparisons();
   std::vector<ChangePoint> change_points();
