@@ -18,7 +18,7 @@ import { openHelp } from './parts/help.ts';
 import { disposeTables } from './parts/table.ts';
 import { sidebar, views, welcome } from './shell.ts';
 import { type Filters, type State, fromHash, pages, toHash } from './state.ts';
-import { plural } from './text.ts';
+import { counted } from './text.ts';
 import { type Theme, applyTheme, nextTheme, savedTheme } from './theme.ts';
 
 interface Loaded {
@@ -77,7 +77,7 @@ function notices(app: App): (HTMLElement | false)[] {
   const { data } = app;
   return [
     app.visible.some(modelled) && el('p', { class: 'banner' }, 'Modelled times are shown: predictions of the cost model, not measurements.'),
-    data.skipped > 0 && el('p', { class: 'warning' }, `${plural(data.skipped, 'row')} of this file could not be used and ${data.skipped === 1 ? 'is' : 'are'} left out.`),
+    data.skipped > 0 && el('p', { class: 'warning' }, `${counted(data.skipped, 'row')} of this file could not be used and ${data.skipped === 1 ? 'is' : 'are'} left out.`),
     data.version < 2 && el('p', { class: 'banner' }, 'Schema version 1: commits, ceilings of runs, verdicts and rivals are not in it. Any nvfp4-tune of today brings the file up to date when it writes to it.'),
   ];
 }
@@ -114,6 +114,7 @@ function draw(): void {
     root.replaceChildren(welcome(frame, problem && { message: problem.message, remedy: problem.remedy }));
   }
   document.body.dataset['state'] = problem ? 'problem' : current ? 'ready' : 'empty';
+  performance.mark('nvfp4-ready');
 }
 
 async function show(from: () => Promise<Source | undefined>): Promise<void> {
@@ -169,7 +170,6 @@ function listen(): void {
   });
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
 }
-
 applyTheme(theme);
 document.body.append(picker);
 listen();

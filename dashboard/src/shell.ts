@@ -13,7 +13,7 @@ import { roofline } from './pages/roofline.ts';
 import { search } from './pages/search.ts';
 import { openHelp } from './parts/help.ts';
 import { type Page, pages, toHash } from './state.ts';
-import { bytes, plural, shown } from './text.ts';
+import { bytes, counted, shown } from './text.ts';
 
 export const views: Record<Page, View> = { changes, heatmap, history, config, compare, roofline, search, rivals, card };
 
@@ -41,7 +41,7 @@ function loaded(app: App): HTMLElement {
   const { data } = app;
   return el(
     'div', { class: 'loaded' }, el('bdi', { title: shown(data.name, 200) }, shown(data.name.split('/').at(-1) ?? '', 40)),
-    el('span', {}, `${plural(data.rows.count, 'measurement')}, ${plural(data.runs.length, 'run')}`),
+    el('span', {}, `${counted(data.rows.count, 'measurement')}, ${counted(data.runs.length, 'run')}`),
     el('span', {}, `${bytes(data.size)}, schema ${data.version}`),
   );
 }

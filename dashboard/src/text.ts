@@ -42,8 +42,9 @@ export function bytes(value: number): string {
   return `${(value / scale).toFixed(unit === 'B' ? 0 : 1)} ${unit}`;
 }
 
-export const plural = (count: number, word: string, many = `${word}s`): string =>
-  `${integer(count)} ${count === 1 ? word : many}`;
+/** "1 run", "2 runs", "3 series". */
+export const counted = (count: number, word: string): string =>
+  `${integer(count)} ${word}${count === 1 || word.endsWith('s') ? '' : 's'}`;
 
 /** "2026-11-27 20:39" of an ISO date; anything else as it stands. */
 export function date(text: string): string {

@@ -70,14 +70,14 @@ export interface Rows {
   q1: Float64Array;
   q3: Float64Array;
   samples: Uint32Array;
-  gbps: Float64Array;
-  percent: Float64Array;
-  tflops: Float64Array;
   f: Float64Array;
-  clock: Float64Array;
-  throttled: Uint8Array;
-  launch: Float64Array;
-  temperature: Float64Array;
+  readonly gbps: Float64Array;
+  readonly percent: Float64Array;
+  readonly tflops: Float64Array;
+  readonly clock: Float64Array;
+  readonly throttled: Float64Array;
+  readonly launch: Float64Array;
+  readonly temperature: Float64Array;
 }
 
 /** One stored verdict between two runs. Rows are positions in Rows, -1 for none. */
@@ -144,12 +144,12 @@ export function emptyRows(capacity: number): Rows {
   const real = (): Float64Array => new Float64Array(capacity);
   const word = (): Uint16Array => new Uint16Array(capacity);
   const index = (): Uint32Array => new Uint32Array(capacity);
+  const none = new Float64Array(0);
   return {
     count: 0, id: real(), run: index(), kernel: index(), problem: index(), m: real(),
     policy: word(), provenance: word(), verdict: word(),
-    median: real(), q1: real(), q3: real(), samples: index(), gbps: real(), percent: real(),
-    tflops: real(), f: real(), clock: real(), throttled: new Uint8Array(capacity),
-    launch: real(), temperature: real(),
+    median: real(), q1: real(), q3: real(), samples: index(), f: real(),
+    gbps: none, percent: none, tflops: none, clock: none, throttled: none, launch: none, temperature: none,
   };
 }
 

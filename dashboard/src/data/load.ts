@@ -5,7 +5,7 @@ import {
   type ChangePoint, type Comparison, type Dataset, type Device, type Kernel, type Problem, type Rival,
   type Rows, type Run, type Toolchain, emptyRows, rowOf,
 } from './dataset.ts';
-import { type Cell, type Column, number, optional, scan, text } from './reader.ts';
+import { type Cell, type Column, number, optional, scan, text, word } from './reader.ts';
 
 /** A table by id, in id order, and each row's position in that order. */
 interface Table<T> {
@@ -89,84 +89,130 @@ function readRuns(database: Database, devices: Table<Device>): Table<Run> {
   });
 }
 
-const measurementColumns = [
-  number('id'), number('run'), number('kernel'), number('problem'), number('m'), text('policy'),
-  text('provenance'), text('verdict'), number('median_us'), number('q1_us'), number('q3_us'),
-  number('samples'), number('gbps'), number('pct_ceiling'), number('tflops'), number('f'),
-  number('clock_mhz'), number('throttled'), number('launch_us', 0), number('temperature_c', 0),
+// The texts that the program writes; what else stands in a file is read too.
+const knownWords = [
+  'ok', 'graph', 'graph+pdl', 'eager', 'measured', 'modelled', 'constraint', 'compile_error', 'compile_timeout', 'spill',
+  'load_failed', 'launch_error', 'fault', 'hang', 'wrong', 'nondeterministic', 'out_of_bounds', 'too_noisy',
 ];
+
+const comparedWords = [
+  'graph', 'graph+pdl', 'eager', 'same_config', 'best_config', 'unchanged', 'same', 'faster', 'slower', 'ambiguous', 'broken', 'added', 'missing',
+];
+
+const eagerColumns = [
+  number('id'), number('run'), number('kernel'), number('problem'), number('m'), word('policy', knownWords),
+  word('provenance', knownWords), word('verdict', knownWords), number('median_us'), number('q1_us'), number('q3_us'),
+  number('samples'), number('f'),
+];
+
+// What only some pages need is read when the first of them does.
+const lazyColumns = {
+  gbps: number('gbps'), percent: number('pct_ceiling'), tflops: number('tflops'), clock: number('clock_mhz'),
+  throttled: number('throttled'), launch: number('launch_us', 0), temperature: number('temperature_c', 0),
+} as const;
 
 /** Texts that repeat, as small numbers. */
 class Words {
-  readonly list: string[] = [];
-  private readonly at = new Map<string, number>();
+  readonly list: string[] = [...knownWords];
+  private readonly at = new Map<string, number>(knownWords.map((known, i) => [known, i]));
 
-  index(word: string): number | undefined {
-    const known = this.at.get(word);
+  /** -1 where there are more words than any file of ours has. */
+  index(word: Cell | undefined): number {
+    if (typeof word === 'number') return word;
+    const known = this.at.get(word ?? '');
     if (known !== undefined) return known;
-    if (this.list.length === 0xffff) return undefined;
+    if (typeof word !== 'string' || this.list.length === 0xffff) return -1;
     this.at.set(word, this.list.length);
     return this.list.push(word) - 1;
   }
 }
 
-function readMeasurements(
-  database: Database, runs: Table<Run>, kernels: Table<Kernel>, problems: Table<Problem>, words: Words,
-): { rows: Rows; skipped: number } {
-  const capacity = Number(database.exec('SELECT count(*) FROM measurement')[0]?.values[0]?.[0] ?? 0);
-  const rows = emptyRows(capacity);
-  const skipped = scan(database, 'measurement', measurementColumns, (row) => {
-    const i = rows.count;
-    const run = runs.at.get(row[1] as number);
-    const kernel = kernels.at.get(row[2] as number);
-    const problem = problems.at.get(row[3] as number);
-    const policy = words.index(row[5] as string);
-    const provenance = words.index(row[6] as string);
-    const verdict = words.index(row[7] as string);
-    if (run === undefined || kernel === undefined || problem === undefined) return false;
-    if (policy === undefined || provenance === undefined || verdict === undefined) return false;
-    if (row[7] === 'ok' && !((row[8] as number) > 0)) return false;
-    rows.id[i] = row[0] as number;
-    rows.run[i] = run;
-    rows.kernel[i] = kernel;
-    rows.problem[i] = problem;
-    rows.m[i] = row[4] as number;
-    rows.policy[i] = policy;
-    rows.provenance[i] = provenance;
-    rows.verdict[i] = verdict;
-    rows.median[i] = row[8] as number;
-    rows.q1[i] = row[9] as number;
-    rows.q3[i] = row[10] as number;
-    rows.samples[i] = row[11] as number;
-    rows.gbps[i] = row[12] as number;
-    rows.percent[i] = row[13] as number;
-    rows.tflops[i] = row[14] as number;
-    rows.f[i] = row[15] as number;
-    rows.clock[i] = row[16] as number;
-    rows.throttled[i] = row[17] as number;
-    rows.launch[i] = row[18] as number;
-    rows.temperature[i] = row[19] as number;
-    rows.count = i + 1;
+function readColumn(database: Database, rows: Rows, column: Column): Float64Array {
+  const values = new Float64Array(rows.count);
+  let next = 0;
+  scan(database, 'measurement', [number('id'), column], (row) => {
+    if (row[0] !== rows.id[next]) return false;
+    values[next++] = row[1] as number;
     return true;
   });
+  return values;
+}
+
+function addLazyColumns(database: Database, rows: Rows): void {
+  for (const [name, column] of Object.entries(lazyColumns)) {
+    Object.defineProperty(rows, name, {
+      configurable: true,
+      get() {
+        const value = readColumn(database, rows, column);
+        Object.defineProperty(rows, name, { value });
+        return value;
+      },
+    });
+  }
+}
+
+/** Positions by id as an array where ids are dense, as those of our own files are. */
+function positions<T>({ at, list }: Table<T>): (id: number) => number {
+  const ids = [...at.keys()];
+  const most = ids.reduce((a, b) => Math.max(a, b), 0);
+  if (most > 4 * list.length + 1000) return (id) => at.get(id) ?? -1;
+  const dense = new Int32Array(most + 1).fill(-1);
+  for (const [id, position] of at) dense[id] = position;
+  return (id) => dense[id] ?? -1;
+}
+
+// A row of the table takes more bytes than this in any file.
+const kLeastBytes = 32;
+
+function readMeasurements(
+  database: Database, size: number, runs: Table<Run>, kernels: Table<Kernel>, problems: Table<Problem>, words: Words,
+): { rows: Rows; skipped: number } {
+  const highest = Number(database.exec('SELECT max(id) FROM measurement')[0]?.values[0]?.[0] ?? 0);
+  const rows = emptyRows(Math.max(0, Math.min(highest, Math.ceil(size / kLeastBytes))));
+  const { id, run, kernel, problem, m, policy, provenance, verdict, median, q1, q3, samples, f } = rows;
+  const [runAt, kernelAt, problemAt] = [positions(runs), positions(kernels), positions(problems)];
+  let i = 0;
+  const skipped = scan(database, 'measurement', eagerColumns, (row) => {
+    const [r, k, p] = [runAt(row[1] as number), kernelAt(row[2] as number), problemAt(row[3] as number)];
+    const [pol, prov, verd] = [words.index(row[5]), words.index(row[6]), words.index(row[7])];
+    if (r < 0 || k < 0 || p < 0 || pol < 0 || prov < 0 || verd < 0 || i === id.length) return false;
+    if (verd === 0 && !((row[8] as number) > 0)) return false;
+    id[i] = row[0] as number;
+    run[i] = r;
+    kernel[i] = k;
+    problem[i] = p;
+    m[i] = row[4] as number;
+    policy[i] = pol;
+    provenance[i] = prov;
+    verdict[i] = verd;
+    median[i] = row[8] as number;
+    q1[i] = row[9] as number;
+    q3[i] = row[10] as number;
+    samples[i] = row[11] as number;
+    f[i] = row[12] as number;
+    ++i;
+    return true;
+  });
+  rows.count = i;
+  addLazyColumns(database, rows);
   return { rows, skipped };
 }
 
 function readComparisons(database: Database, runs: Table<Run>, problems: Table<Problem>, rows: Rows): Table<Comparison> {
   const columns = [
-    number('base_run'), number('run'), number('problem'), number('m'), text('policy'), text('question'),
-    text('verdict'), text('reason'), optional(number('base_measurement')), optional(number('measurement')),
+    number('base_run'), number('run'), number('problem'), number('m'), word('policy', comparedWords), word('question', comparedWords),
+    word('verdict', comparedWords), text('reason'), optional(number('base_measurement')), optional(number('measurement')),
     number('ratio'), number('ratio_lo'), number('ratio_hi'), number('cycles_ratio'),
   ];
   return table(database, 'comparison', columns, (row): Comparison | undefined => {
     const [base, run, problem] = [find(runs, row[1]), find(runs, row[2]), find(problems, row[3])];
     if (!base || !run || !problem) return undefined;
-    const [m, policy, question, verdict, reason] = row.slice(4, 9) as [number, string, string, string, string];
-    const [ratio, low, high, cycles] = row.slice(11) as [number, number, number, number];
+    const said = (at: number): string => (typeof row[at] === 'number' ? (comparedWords[row[at]] ?? '') : (row[at] as string));
     const position = (id: Cell | undefined): number => (typeof id === 'number' ? rowOf(rows, id) : -1);
     return {
-      base, run, problem, m, policy, question, verdict, reason, ratio, low, high, cycles,
+      base, run, problem, m: row[4] as number, policy: said(5), question: said(6), verdict: said(7), reason: row[8] as string,
       before: position(row[9]), after: position(row[10]),
+      ratio: row[11] as number, low: row[12] as number, high: row[13] as number, cycles: row[14] as number,
     };
   });
 }
@@ -203,7 +249,7 @@ export function load(database: Database, name: string, size: number): Dataset {
   const kernels = readKernels(database);
   const runs = readRuns(database, devices);
   const words = new Words();
-  const { rows, skipped } = readMeasurements(database, runs, kernels, problems, words);
+  const { rows, skipped } = readMeasurements(database, size, runs, kernels, problems, words);
   const comparisons = readComparisons(database, runs, problems, rows);
   const changePoints = readChangePoints(database, runs, problems);
   const rivals = readRivals(database, runs, problems);

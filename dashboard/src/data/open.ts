@@ -67,7 +67,8 @@ export async function openDatabase(bytes: Uint8Array): Promise<Database> {
   let database: Database | undefined;
   try {
     database = new sql.Database(bytes);
-    database.exec('PRAGMA trusted_schema=OFF');
+    // A cache that holds the whole file: some columns are read later than the rest.
+    database.exec('PRAGMA trusted_schema=OFF; PRAGMA cache_size=-131072');
     check(database, bytes.length);
     return database;
   } catch (error) {

@@ -23,33 +23,35 @@ export function seriesKey(series: Series): string {
 
 export const modelled = (series: Series): boolean => series.provenance !== 'measured';
 
-/** Of each config the row with most samples, then the fastest: what the tuner's own ranking is. */
-function bestOf(rows: Rows, candidates: number[]): number {
-  const founded = new Map<number, number>();
-  for (const row of candidates) {
-    const kernel = rows.kernel[row] as number;
-    const known = founded.get(kernel);
-    if (known === undefined || (rows.samples[row] as number) >= (rows.samples[known] as number)) {
-      founded.set(kernel, row);
-    }
-  }
+function fastest(rows: Rows, candidates: Iterable<number>): number {
   let best = -1;
-  for (const row of founded.values()) {
+  for (const row of candidates) {
     if (best < 0 || (rows.median[row] as number) < (rows.median[best] as number)) best = row;
   }
   return best;
 }
 
+/** Of each run and config the row with most samples, then the fastest of the run: the tuner's ranking. */
 function pointsOf(rows: Rows, all: number[], ok: number): number[] {
-  const byRun = new Map<number, number[]>();
-  for (const row of all) {
-    if (rows.verdict[row] !== ok) continue;
-    const run = rows.run[row] as number;
-    const known = byRun.get(run);
-    if (known) known.push(row);
-    else byRun.set(run, [row]);
-  }
-  return [...byRun.keys()].sort((a, b) => a - b).map((run) => bestOf(rows, byRun.get(run) ?? []));
+  const run = (row: number): number => rows.run[row] as number;
+  // Runs that wrote at the same time lie interleaved.
+  const inOrder = all.every((row, i) => i === 0 || run(all[i - 1] as number) <= run(row));
+  const ordered = inOrder ? all : all.toSorted((a, b) => run(a) - run(b) || a - b);
+  const points: number[] = [];
+  const founded = new Map<number, number>(); // of the run at hand, by kernel
+  ordered.forEach((row, i) => {
+    if (rows.verdict[row] === ok) {
+      const kernel = rows.kernel[row] as number;
+      const known = founded.get(kernel);
+      if (known === undefined || (rows.samples[row] as number) >= (rows.samples[known] as number)) founded.set(kernel, row);
+    }
+    const next = ordered[i + 1];
+    if ((next === undefined || run(next) !== run(row)) && founded.size > 0) {
+      points.push(fastest(rows, founded.values()));
+      founded.clear();
+    }
+  });
+  return points;
 }
 
 export function allSeries(data: Dataset): Series[] {

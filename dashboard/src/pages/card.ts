@@ -4,7 +4,7 @@
 import type { App, View } from '../app.ts';
 import type { Device, Run } from '../data/dataset.ts';
 import { el } from '../dom.ts';
-import { type Option, axis, drawChart, facts, hues } from '../parts/chart.ts';
+import { type Option, axis, drawChart, facts, hues, upright } from '../parts/chart.ts';
 import { empty, figure, panel, shortRun } from '../parts/controls.ts';
 import { drawTable } from '../parts/table.ts';
 import { modelledMark } from '../parts/verdict.ts';
@@ -67,10 +67,11 @@ function clockChart(list: readonly RunFacts[]): Option {
         ]) : '';
       },
     },
+    grid: { left: 8, right: 8, top: 68, bottom: 8, containLabel: true },
     xAxis: axis('', { type: 'category', data: list.map((one) => shortRun(one.run)), splitLine: { show: false } }),
-    yAxis: [axis('spread, %', { type: 'value', min: 0, nameGap: 36 }), axis('SM clock, MHz', { type: 'value', scale: true, nameGap: 44, splitLine: { show: false } })],
+    yAxis: [upright('spread, %', { type: 'value', min: 0 }), axis('MHz', { type: 'value', min: (range: { min: number }) => Math.floor(range.min / 50 - 1) * 50, max: (range: { max: number }) => Math.ceil(range.max / 50 + 1) * 50, alignTicks: true, nameLocation: 'end', nameGap: 14, splitLine: { show: false } })],
     series: [
-      { name: 'spread: (q3 − q1) / median', type: 'bar', barMaxWidth: 18, color: first, data: list.map((one) => point(one.spread * 100, one)) },
+      { name: 'spread: (q3 − q1) / median', type: 'bar', barMaxWidth: 14, itemStyle: { color: first, opacity: 0.55, borderRadius: [3, 3, 0, 0] }, data: list.map((one) => point(one.spread * 100, one)) },
       { name: 'SM clock', type: 'line', yAxisIndex: 1, symbol: 'diamond', symbolSize: 8, color: second, data: list.map((one) => point(one.clock, one)) },
     ],
   } as unknown as Option;
@@ -80,21 +81,21 @@ function drawRuns(host: HTMLElement, list: readonly RunFacts[]): void {
   drawTable(host, {
     name: 'runs', label: 'The runs on this card', noun: 'run', rows: list.toReversed(), height: 460,
     columns: [
-      { key: 'run', title: 'Run', right: true, width: 62, value: (row) => row.run.id },
+      { key: 'run', title: 'Run', right: true, width: 56, value: (row) => row.run.id },
       { key: 'date', title: 'Date', width: 142, value: (row) => row.run.date, show: (row) => date(row.run.date) },
-      { key: 'purpose', title: 'Purpose', width: 88, value: (row) => shown(row.run.purpose, 12) },
-      { key: 'commit', title: 'Commit', width: 104, value: (row) => shown(row.run.commit, 16), show: (row) => el('code', {}, shown(row.run.commit, 12) || unknown) },
-      { key: 'driver', title: 'Driver', width: 106, value: (row) => shown(row.run.driverRelease || row.run.toolchain.driver, 20) },
-      { key: 'nvrtc', title: 'NVRTC', width: 84, value: (row) => shown(row.run.toolchain.nvrtc, 20) },
-      { key: 'rows', title: 'Rows', right: true, width: 74, value: (row) => row.rows, show: (row) => integer(row.rows) },
-      { key: 'failed', title: 'Failed', right: true, width: 76, value: (row) => row.failed, show: (row) => integer(row.failed) },
-      { key: 'throttled', title: 'Throttled', right: true, width: 96, value: (row) => row.throttled, show: (row) => el('span', { class: row.throttled > 0 ? 'cell slower' : 'cell' }, `${row.throttled > 0 ? '▼ ' : ''}${row.throttled}`) },
-      { key: 'clock_mhz', title: 'MHz', right: true, width: 70, value: (row) => row.clock, show: (row) => fixed(row.clock, 0) },
-      { key: 'temperature_c', title: '°C', right: true, width: 60, value: (row) => row.hottest, show: (row) => fixed(row.hottest, 0) },
-      { key: 'spread', title: 'Spread', right: true, width: 86, value: (row) => row.spread, show: (row) => `${fixed(row.spread * 100, 2)} %` },
-      { key: 'stream_gbps', title: 'GB/s', right: true, width: 72, value: (row) => row.run.streamGbps, show: (row) => fixed(row.run.streamGbps, 0) },
-      { key: 'tensor_tflops', title: 'TFLOP/s', right: true, width: 84, value: (row) => row.run.tensorTflops, show: (row) => fixed(row.run.tensorTflops, 0) },
-      { key: 'command', title: 'Command', grow: 2, value: (row) => row.run.command, show: (row) => el('span', { class: 'cell quiet', title: shown(row.run.command, 400) }, shown(row.run.command)) },
+      { key: 'purpose', title: 'Purpose', width: 76, value: (row) => shown(row.run.purpose, 12) },
+      { key: 'commit', title: 'Commit', width: 86, value: (row) => shown(row.run.commit, 16), show: (row) => el('code', {}, shown(row.run.commit, 12) || unknown) },
+      { key: 'driver', title: 'Driver', width: 98, value: (row) => shown(row.run.driverRelease || row.run.toolchain.driver, 20) },
+      { key: 'nvrtc', title: 'NVRTC', width: 76, value: (row) => shown(row.run.toolchain.nvrtc, 20) },
+      { key: 'rows', title: 'Rows', right: true, width: 64, value: (row) => row.rows, show: (row) => integer(row.rows) },
+      { key: 'failed', title: 'Failed', right: true, width: 66, value: (row) => row.failed, show: (row) => integer(row.failed) },
+      { key: 'throttled', title: 'Throttled', right: true, width: 88, value: (row) => row.throttled, show: (row) => el('span', { class: row.throttled > 0 ? 'cell slower' : 'cell' }, `${row.throttled > 0 ? '▼ ' : ''}${row.throttled}`) },
+      { key: 'clock_mhz', title: 'MHz', right: true, width: 60, value: (row) => row.clock, show: (row) => fixed(row.clock, 0) },
+      { key: 'temperature_c', title: '°C', right: true, width: 50, value: (row) => row.hottest, show: (row) => fixed(row.hottest, 0) },
+      { key: 'spread', title: 'Spread', right: true, width: 76, value: (row) => row.spread, show: (row) => `${fixed(row.spread * 100, 2)} %` },
+      { key: 'stream_gbps', title: 'GB/s', right: true, width: 62, value: (row) => row.run.streamGbps, show: (row) => fixed(row.run.streamGbps, 0) },
+      { key: 'tensor_tflops', title: 'TFLOP/s', right: true, value: (row) => row.run.tensorTflops, show: (row) => fixed(row.run.tensorTflops, 0) },
+      { key: 'command', title: 'Command', hidden: true, value: (row) => row.run.command },
     ],
   });
 }

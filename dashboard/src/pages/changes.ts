@@ -11,7 +11,7 @@ import { choice, empty, figure, panel, runOptions, select } from '../parts/contr
 import { spark } from '../parts/spark.ts';
 import { drawTable } from '../parts/table.ts';
 import { verdictMark, verdictRank } from '../parts/verdict.ts';
-import { change, plural, shown, unknown, us } from '../text.ts';
+import { change, counted, shown, unknown, us } from '../text.ts';
 
 interface Change {
   readonly comparison: Comparison;
@@ -84,10 +84,13 @@ function summary(changes: readonly Change[]): HTMLElement {
   );
 }
 
+// A narrow window has no room for intervals; the file has them.
+const narrow = (): boolean => innerWidth < 1100;
+
 function interval({ comparison: { ratio, low, high } }: Change): Node {
   return el(
     'span', { class: 'cell' }, change(ratio),
-    low > 0 && high > 0 && el('span', { class: 'interval' }, ` ${change(low)} … ${change(high)}`),
+    low > 0 && high > 0 && !narrow() && el('span', { class: 'interval' }, ` ${change(low)} … ${change(high)}`),
   );
 }
 
@@ -96,14 +99,16 @@ function drawChanges(host: HTMLElement, app: App, changes: readonly Change[]): v
   drawTable(host, {
     name: 'changes', label: 'What changed, by impact', noun: 'series', rows: changes, sort: ['verdict', 'asc'], height: 620,
     columns: [
-      { key: 'verdict', title: 'Verdict', width: 126, value: (row) => row.comparison.verdict, order: (row) => order.get(row) ?? 0, show: (row) => verdictMark(row.comparison.verdict) },
-      { key: 'shape', title: 'N × K', width: 138, value: (row) => shapeLabel(row.comparison.problem) },
-      { key: 'm', title: 'M', right: true, width: 68, value: (row) => row.comparison.m },
-      { key: 'policy', title: 'Policy', width: 98, value: (row) => shown(row.comparison.policy, 16) },
-      { key: 'change', title: 'Change', right: true, width: 212, value: (row) => row.comparison.ratio, show: interval },
-      { key: 'us_before', title: 'Before, µs', right: true, width: 102, value: (row) => row.before, show: (row) => us(row.before) },
-      { key: 'us_after', title: 'After, µs', right: true, width: 94, value: (row) => row.after, show: (row) => us(row.after) },
-      { key: 'impact_us', title: 'Impact, µs', right: true, width: 102, value: (row) => row.impact, show: (row) => (row.impact === 0 ? unknown : signed(row.impact)) },
+      { key: 'verdict', title: 'Verdict', width: 112, value: (row) => row.comparison.verdict, order: (row) => order.get(row) ?? 0, show: (row) => verdictMark(row.comparison.verdict) },
+      { key: 'shape', title: 'N × K', width: 124, value: (row) => shapeLabel(row.comparison.problem) },
+      { key: 'm', title: 'M', right: true, width: 60, value: (row) => row.comparison.m },
+      { key: 'policy', title: 'Policy', width: 90, value: (row) => shown(row.comparison.policy, 16) },
+      { key: 'change', title: 'Change', right: true, width: narrow() ? 92 : 196, value: (row) => row.comparison.ratio, show: interval },
+      { key: 'ratio_lo', title: '', hidden: true, value: (row) => row.comparison.low },
+      { key: 'ratio_hi', title: '', hidden: true, value: (row) => row.comparison.high },
+      { key: 'us_before', title: 'Before, µs', right: true, width: 94, value: (row) => row.before, show: (row) => us(row.before) },
+      { key: 'us_after', title: 'After, µs', right: true, width: 86, value: (row) => row.after, show: (row) => us(row.after) },
+      { key: 'impact_us', title: 'Impact, µs', right: true, width: 94, value: (row) => row.impact, show: (row) => (row.impact === 0 ? unknown : signed(row.impact)) },
       { key: 'history', title: 'History', width: 116, value: () => '', show: (row) => spark(app.data.rows, row.series) },
       { key: 'reason', title: 'Reason', grow: 3, value: (row) => shown(row.comparison.reason, 300), show: (row) => el('span', { class: 'cell quiet', title: shown(row.comparison.reason, 300) }, shown(row.comparison.reason)) },
     ],
@@ -155,7 +160,7 @@ function render(host: HTMLElement, app: App): void {
   host.append(section);
   drawChanges(section, app, changes);
   const chosen = app.state.filters.model.length;
-  host.append(el('p', { class: 'note' }, chosen > 0 ? `Impact: microseconds a pass through ${plural(chosen, 'chosen model')}.` : 'Impact: microseconds a launch. Choose a model to weigh it by how often each shape runs.'));
+  host.append(el('p', { class: 'note' }, chosen > 0 ? `Impact: microseconds a pass through ${counted(chosen, 'chosen model')}.` : 'Impact: microseconds a launch. Choose a model to weigh it by how often each shape runs.'));
 }
 
 export const changes: View = {

@@ -6,7 +6,7 @@ import type { Run } from '../data/dataset.ts';
 import { type Series, modelled, pointIn } from '../data/series.ts';
 import { el } from '../dom.ts';
 import { shapeLabel } from '../filter.ts';
-import { type Option, axis, drawChart, facts, ink, rule } from '../parts/chart.ts';
+import { type Option, axis, drawChart, facts, ink, rule, upright } from '../parts/chart.ts';
 import { empty, figure, panel, runOptions, select, shortRun } from '../parts/controls.ts';
 import { drawTable } from '../parts/table.ts';
 import { modelledMark, verdictMark, verdictRank } from '../parts/verdict.ts';
@@ -60,8 +60,8 @@ function chartOption(app: App, pairs: readonly Pair[]): Option {
         ]) : '';
       },
     },
-    xAxis: axis('series, from most faster to most slower', { type: 'category', data: sorted.map((_, i) => i + 1), axisLabel: { show: false }, splitLine: { show: false }, nameGap: 12 }),
-    yAxis: axis('change of the median, %', { type: 'value', nameGap: 44 }),
+    xAxis: axis('series, from most faster to most slower', { type: 'category', data: sorted.map((_, i) => i + 1), axisLabel: { show: false }, splitLine: { show: false }, nameGap: 14 }),
+    yAxis: upright('change of the median, %', { type: 'value' }),
     series: [{
       type: 'bar', barCategoryGap: sorted.length > 80 ? '0%' : '25%',
       data: sorted.map((pair) => ({ value: (pair.ratio - 1) * 100, row: pair.after, itemStyle: { color: ink(pair.ratio > 1 ? 'slower' : 'faster') } })),

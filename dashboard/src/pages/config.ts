@@ -41,7 +41,7 @@ function kernelLines(app: App, before: number, after: number): Line[] {
   const kernel = (row: number) => kernels[rows.kernel[row] as number];
   const line = (name: string, meaning: string, of: (row: number) => string): Line => ({ name, meaning, before: of(before), after: of(after) });
   return [
-    line('machine code', 'hash of the compiled kernel', (row) => shown(kernel(row)?.codeHash ?? '', 12) || unknown),
+    line('machine code', 'hash of the compiled kernel', (row) => shown(kernel(row)?.codeHash.slice(0, 12) ?? '') || unknown),
     line('registers', 'a thread', (row) => integer(kernel(row)?.registers ?? 0)),
     line('shared memory', 'a CTA', (row) => bytes(kernel(row)?.smemBytes ?? 0)),
   ];
@@ -53,7 +53,7 @@ function surroundingLines(app: App, before: number, after: number): Line[] {
   const run = (row: number): Run => runOf(app, row);
   return [
     line('commit', 'of the program', (row) => shown(run(row).commit, 16) || unknown),
-    line('templates', 'digest of the kernels\u2019 source', (row) => shown(run(row).toolchain.templateDigest, 12) || unknown),
+    line('templates', 'digest of the kernels\u2019 source', (row) => shown(run(row).toolchain.templateDigest.slice(0, 12)) || unknown),
     line('NVRTC', '', (row) => shown(run(row).toolchain.nvrtc, 20)),
     line('driver', '', (row) => shown(run(row).driverRelease || run(row).toolchain.driver, 20)),
     line('SM clock', 'while timing', (row) => `${fixed(rows.clock[row] as number, 0)} MHz`),
@@ -83,21 +83,24 @@ function drawLines(title: string, lines: readonly Line[], heads: readonly [strin
   );
 }
 
+function selects(app: App, series: Series): HTMLElement[] {
+  const pair = pairOf(app, series);
+  if (!pair) return [];
+  const options = runOptions(app, runsOf(app, series));
+  return [
+    select('Before', options, String(pair[0].id), (value) => app.go({ base: Number(value), run: pair[1].id })),
+    select('After', options, String(pair[1].id), (value) => app.go({ run: Number(value), base: pair[0].id })),
+  ];
+}
+
 function render(host: HTMLElement, app: App): void {
-  const series = pickSeries(host, app);
+  const series = pickSeries(host, app, (one) => selects(app, one));
   if (!series) return;
   const pair = pairOf(app, series);
   if (!pair) {
     host.append(empty('This series has fewer than two runs', 'A config can be held against another one once a second run is recorded.', 'nvfp4-tune bench --record'));
     return;
   }
-  const options = runOptions(app, runsOf(app, series));
-  host.append(
-    el(
-      'div', { class: 'controls' }, select('Before', options, String(pair[0].id), (value) => app.go({ base: Number(value), run: pair[1].id })),
-      select('After', options, String(pair[1].id), (value) => app.go({ run: Number(value), base: pair[0].id })),
-    ),
-  );
   const [before, after] = [pointIn(app.data, series, pair[0].id), pointIn(app.data, series, pair[1].id)];
   const time = (row: number): number => app.data.rows.median[row] as number;
   host.append(

@@ -79,7 +79,7 @@ function cell(app: App, measure: Measure, series: Series | undefined, m: number)
 function drawGrid(app: App, measure: Measure, grid: Grid, all: boolean): HTMLElement {
   const several = app.data.devices.length > 1 && app.state.filters.card.length !== 1;
   const shapes = all ? grid.shapes : grid.shapes.slice(0, kShown);
-  const head = el('tr', {}, el('th', { scope: 'col' }, 'N × K'), ...grid.tokens.map((m) => el('th', { scope: 'col' }, `${m}`)));
+  const head = el('tr', {}, el('th', { scope: 'col' }, 'N × K, M →'), ...grid.tokens.map((m) => el('th', { scope: 'col' }, `${m}`)));
   const body = shapes.map((row) => {
     const first = row[0] as Series;
     const byM = new Map(row.map((one) => [one.m, one]));

@@ -7,7 +7,7 @@ import type { Series } from '../data/series.ts';
 import { configSummary } from '../config.ts';
 import { button, el } from '../dom.ts';
 import { shapeLabel } from '../filter.ts';
-import { type Option, axis, drawChart, facts, hues, ink, rule } from '../parts/chart.ts';
+import { type Option, axis, drawChart, facts, hues, ink, rule, upright } from '../parts/chart.ts';
 import { empty, figure, panel, shortRun } from '../parts/controls.ts';
 import { drawTable } from '../parts/table.ts';
 import { change, date, fixed, integer, shown, us } from '../text.ts';
@@ -100,8 +100,9 @@ function option(app: App, series: Series, points: readonly Point[], found: reado
       },
     },
     legend: { top: 4, left: 8, itemWidth: 14, itemHeight: 8, itemGap: 16, textStyle: { color: ink('muted'), fontSize: 12 }, data: ['best config', 'quartiles', 'the newest config'] },
+    grid: { left: 8, right: 40, top: 68, bottom: 8, containLabel: true },
     xAxis: axis('', { type: 'category', data: labels, boundaryGap: points.length < 3, splitLine: { show: false } }),
-    yAxis: axis('µs', { type: 'value', scale: true, nameGap: 44 }),
+    yAxis: upright('µs', { type: 'value', scale: true }),
     dataZoom: points.length > 60 ? [{ type: 'inside' }] : [],
     series: [
       ...band(app, points, first ?? ''),

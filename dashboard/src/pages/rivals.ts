@@ -5,7 +5,7 @@ import type { Rival } from '../data/dataset.ts';
 import { type Series, modelled, pointIn, seriesKey } from '../data/series.ts';
 import { el } from '../dom.ts';
 import { shapeLabel } from '../filter.ts';
-import { type Option, axis, drawChart, facts, hues, ink, rule, symbols } from '../parts/chart.ts';
+import { type Option, drawChart, facts, hues, ink, powersOfTwo, rule, symbols, upright } from '../parts/chart.ts';
 import { empty, figure, panel, select, shortRun } from '../parts/controls.ts';
 import { drawTable } from '../parts/table.ts';
 import { modelledMark } from '../parts/verdict.ts';
@@ -46,11 +46,11 @@ function option(app: App, duels: readonly Duel[], names: readonly string[]): Opt
         ]);
       },
     },
-    xAxis: axis('tokens M', { type: 'log', logBase: 2, min: 'dataMin', max: 'dataMax' }),
-    yAxis: axis('times as fast', { type: 'value', min: 0, nameGap: 40 }),
+    xAxis: powersOfTwo('tokens M', duels.map((duel) => Math.log2(duel.series.m)), 1),
+    yAxis: upright('times as fast', { type: 'value', min: 0 }),
     series: names.map((name, i) => ({
       name: shown(name, 32), type: 'scatter', symbol: symbols[i % 8], symbolSize: 9, color: colors[i % 8],
-      data: duels.filter((duel) => duel.rival.name === name).map((duel) => ({ value: [duel.series.m, duel.lead], duel, row: duel.row, itemStyle: { opacity: 0.8 } })),
+      data: duels.filter((duel) => duel.rival.name === name).map((duel) => ({ value: [Math.log2(duel.series.m), duel.lead], duel, row: duel.row, itemStyle: { opacity: 0.8 } })),
       ...(i === 0 ? { markLine: { symbol: 'none', silent: true, data: [rule({ yAxis: 1 }, 'equal', ink('accent'))] } } : {}),
     })),
   } as unknown as Option;

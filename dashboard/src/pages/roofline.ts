@@ -5,7 +5,7 @@ import { type App, type View, openSeries, runOf } from '../app.ts';
 import { type Series, modelled, newest } from '../data/series.ts';
 import { el } from '../dom.ts';
 import { shapeLabel } from '../filter.ts';
-import { type Option, axis, drawChart, facts, hues, ink, rule, symbols } from '../parts/chart.ts';
+import { type Option, drawChart, facts, hues, ink, powersOfTwo, rule, symbols, upright } from '../parts/chart.ts';
 import { empty, panel } from '../parts/controls.ts';
 import { drawTable } from '../parts/table.ts';
 import { modelledMark } from '../parts/verdict.ts';
@@ -71,13 +71,12 @@ function scatter(app: App, points: readonly Point[], side: Side): Option {
   return {
     tooltip: { trigger: 'item', formatter: (item: unknown) => tip(app, (item as { data: { point: Point } }).data.point) },
     legend: { type: 'plain', top: 4, left: 4, itemWidth: 8, itemHeight: 8, itemGap: 12, textStyle: { color: ink('muted'), fontSize: 12 } },
-    grid: { left: 16, right: 20, top: 64, bottom: 30, containLabel: true },
-    xAxis: axis(side.xName, { type: 'log', logBase: side.log ? 2 : 10, min: 'dataMin', max: 'dataMax', axisLabel: { color: ink('muted'), fontSize: 11, formatter: (v: number) => String(Number(v.toPrecision(3))) } }),
-    yAxis: axis(side.yName, { type: side.log ? 'log' : 'value', nameGap: 44, ...(side.log ? {} : { min: 0 }), max: (range: { max: number }) => highest([range.max, side.ceiling]) * (side.log ? 1.6 : 1.08), axisLabel: { color: ink('muted'), fontSize: 11, formatter: (v: number) => integer(v) } }),
+    xAxis: powersOfTwo(side.xName, points.map((point) => Math.log2(side.x(point))), side.log ? 2 : 1),
+    yAxis: upright(side.yName, { type: side.log ? 'log' : 'value', ...(side.log ? {} : { min: 0 }), max: (range: { max: number }) => highest([range.max, side.ceiling]) * (side.log ? 1.6 : 1.08), axisLabel: { color: ink('muted'), fontSize: 11, formatter: (v: number) => integer(v) } }),
     series: groups(points).map(([name, members], i) => ({
       name, type: 'scatter', symbol: symbols[i], symbolSize: 9, color: colors[i], ...(i === 0 ? mark : {}),
       data: members.map((point) => ({
-        value: [side.x(point), side.y(point)], point, row: point.row,
+        value: [Math.log2(side.x(point)), side.y(point)], point, row: point.row,
         // Hollow: no clock gave this time.
         itemStyle: modelled(point.series) ? { color: 'transparent', borderColor: colors[i], borderWidth: 1.5, borderType: 'dashed' } : { color: colors[i], opacity: 0.85 },
       })),

@@ -3,14 +3,15 @@
 // came to a time.
 import { type App, type View, runOf } from '../app.ts';
 import { configFields, configSummary, parseConfig } from '../config.ts';
+import type { Run } from '../data/dataset.ts';
 import type { Series } from '../data/series.ts';
 import { el } from '../dom.ts';
 import { shapeLabel } from '../filter.ts';
-import { type Option, axis, drawChart, facts, hues, ink, rule, symbols } from '../parts/chart.ts';
+import { type Option, axis, drawChart, facts, hues, ink, rule, symbols, upright } from '../parts/chart.ts';
 import { empty, figure, panel, select } from '../parts/controls.ts';
 import { drawTable } from '../parts/table.ts';
 import { verdictMark } from '../parts/verdict.ts';
-import { bytes, change, fixed, integer, plural, shown, us } from '../text.ts';
+import { bytes, change, fixed, integer, counted, shown, us } from '../text.ts';
 import { pickSeries } from './series_picker.ts';
 
 interface Candidate {
@@ -22,11 +23,11 @@ interface Candidate {
 }
 
 /** One candidate a config: the row with most samples of the runs that are looked at. */
-function candidatesOf(app: App, series: Series): Candidate[] {
+function candidatesOf(app: App, series: Series, run: Run | undefined): Candidate[] {
   const { rows, kernels, words } = app.data;
   const latest = new Map<number, number>();
   for (const row of series.rows) {
-    if (app.state.run !== undefined && runOf(app, row).id !== app.state.run) continue;
+    if (run && runOf(app, row) !== run) continue;
     const kernel = rows.kernel[row] as number;
     const known = latest.get(kernel);
     if (known === undefined || (rows.samples[row] as number) >= (rows.samples[known] as number)) latest.set(kernel, row);
@@ -67,7 +68,7 @@ function option(app: App, candidates: readonly Candidate[], field: string): Opti
       },
     },
     xAxis: axis(field === 'rank' ? 'rank' : field, { type: 'value', scale: true, minInterval: 1, splitLine: { show: false } }),
-    yAxis: axis('µs', { type: 'value', scale: true, nameGap: 44 }),
+    yAxis: upright('µs', { type: 'value', scale: true }),
     series: families.map((family, i) => ({
       name: family, type: 'scatter', symbol: symbols[i], symbolSize: 9, color: colors[i],
       data: ok.flatMap((one, rank) => ((parseConfig(one.config)?.get('family') ?? 'other') === family ? [{ value: [x(one, rank), one.time], one, row: one.row }] : [])),
@@ -96,20 +97,25 @@ function drawCandidates(host: HTMLElement, app: App, candidates: readonly Candid
   });
 }
 
+const runsOf = (app: App, series: Series): Run[] => [...new Set(series.rows.map((row) => runOf(app, row)))];
+
+/** The run of the address, if the series is in it; undefined: all runs. */
+const chosenRun = (app: App, series: Series): Run | undefined => runsOf(app, series).find((one) => one.id === app.state.run);
+
+function selects(app: App, series: Series, field: string): HTMLElement[] {
+  const runs = runsOf(app, series);
+  const options = [{ value: '', label: `all ${runs.length}` }, ...runs.map((one) => ({ value: String(one.id), label: `#${one.id}` })).reverse()];
+  return [
+    select('Run', options, String(chosenRun(app, series)?.id ?? ''), (value) => app.go({ run: value === '' ? undefined : Number(value) })),
+    select('Over', [{ value: 'rank', label: 'rank' }, ...axes], field, (value) => app.go({ show: value })),
+  ];
+}
+
 function render(host: HTMLElement, app: App): void {
-  const series = pickSeries(host, app);
-  if (!series) return;
-  const runs = [...new Set(series.rows.map((row) => runOf(app, row)))];
-  const run = runs.find((one) => one.id === app.state.run);
   const field = axes.find((one) => one.value === app.state.show)?.value ?? 'rank';
-  host.append(
-    el(
-      'div', { class: 'controls' },
-      select('Run', [{ value: '', label: `all ${runs.length}` }, ...runs.map((one) => ({ value: String(one.id), label: `#${one.id}` })).reverse()], String(run?.id ?? ''), (value) => app.go({ run: value === '' ? undefined : Number(value) })),
-      select('Over', [{ value: 'rank', label: 'rank' }, ...axes], field, (value) => app.go({ show: value })),
-    ),
-  );
-  const candidates = candidatesOf(run || app.state.run === undefined ? app : { ...app, state: { ...app.state, run: undefined } }, series);
+  const series = pickSeries(host, app, (one) => selects(app, one, field));
+  if (!series) return;
+  const candidates = candidatesOf(app, series, chosenRun(app, series));
   const ok = candidates.filter((one) => one.verdict === 'ok');
   const failures = new Map<string, number>();
   for (const one of candidates) if (one.verdict !== 'ok') failures.set(one.verdict, (failures.get(one.verdict) ?? 0) + 1);
@@ -122,7 +128,7 @@ function render(host: HTMLElement, app: App): void {
   if (ok.length > 0) {
     const section = panel('');
     host.append(section);
-    drawChart(section, { label: `Times of ${plural(ok.length, 'candidate')} of ${shapeLabel(series.problem)}, M = ${series.m}; the table below has the numbers`, height: 340, option: option(app, candidates, field), click: (data) => app.explain((data as { row: number }).row) });
+    drawChart(section, { label: `Times of ${counted(ok.length, 'candidate')} of ${shapeLabel(series.problem)}, M = ${series.m}; the table below has the numbers`, height: 340, option: option(app, candidates, field), click: (data) => app.explain((data as { row: number }).row) });
   } else {
     host.append(empty('No candidate came to a time', 'The table says why; "nvfp4-tune doctor" checks the machine.', 'nvfp4-tune doctor'));
   }

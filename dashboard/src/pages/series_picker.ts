@@ -19,8 +19,8 @@ function label(app: App, series: Series): string {
   ].filter(Boolean).join(' · ');
 }
 
-/** Appends the picker; undefined, and a word of why, where no series passes. */
-export function pickSeries(host: HTMLElement, app: App, ...more: HTMLElement[]): Series | undefined {
+/** Appends the picker, and `more` beside it; undefined, and a word of why, where no series passes. */
+export function pickSeries(host: HTMLElement, app: App, more: (series: Series) => HTMLElement[] = () => []): Series | undefined {
   const series = currentSeries(app);
   if (!series) {
     host.append(empty('No series passes the filters', 'Clear a filter, or measure something.', 'nvfp4-tune --shape 4096,4096 --M 1,8,16,32,64'));
@@ -42,7 +42,7 @@ export function pickSeries(host: HTMLElement, app: App, ...more: HTMLElement[]):
     el(
       'div', { class: 'controls' }, select('Series', options, seriesKey(series), (value) => app.go({ series: value })),
       el('span', { class: 'steps' }, stepper('‹', 'previous series', -1), stepper('›', 'next series', 1)),
-      ...more, modelled(series) && modelledMark(),
+      ...more(series), modelled(series) && modelledMark(),
     ),
   );
   return series;

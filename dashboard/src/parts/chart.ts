@@ -41,7 +41,7 @@ export function axis(name: string, more: object = {}): object {
   return {
     name,
     nameLocation: 'middle',
-    nameGap: 34,
+    nameGap: 32,
     nameTextStyle: { color: ink('muted'), fontSize: 12 },
     axisLine: { lineStyle: { color: ink('line-strong') } },
     axisTick: { show: false },
@@ -50,6 +50,19 @@ export function axis(name: string, more: object = {}): object {
     minorSplitLine: { show: false },
     ...more,
   };
+}
+
+/** A vertical axis: its name stands on top of it, where it can be read. */
+export function upright(name: string, more: object = {}): object {
+  return axis(name, { nameLocation: 'end', nameGap: 14, nameTextStyle: { color: ink('muted'), fontSize: 12, align: 'left', padding: [0, 0, 0, -30] }, ...more });
+}
+
+/** A logarithmic axis with whole powers of two on it; values on it are base-2 logarithms. */
+export function powersOfTwo(name: string, values: readonly number[], step: number): object {
+  return axis(name, {
+    type: 'value', min: Math.floor(Math.min(...values)), max: Math.ceil(Math.max(...values)), interval: step,
+    axisLabel: { color: ink('muted'), fontSize: 11, formatter: (value: number) => String(2 ** value) }, splitLine: { show: false },
+  });
 }
 
 /** A thin dashed line across the plot, with its name at the end. */
@@ -83,7 +96,7 @@ export function drawChart(host: HTMLElement, spec: ChartSpec): void {
   chart.setOption({
     animation: false,
     textStyle: { fontFamily: getComputedStyle(document.body).fontFamily },
-    grid: { left: 16, right: 24, top: 40, bottom: 30, containLabel: true },
+    grid: { left: 8, right: 24, top: 68, bottom: 34, containLabel: true },
     legend: { top: 4, left: 8, icon: 'circle', itemWidth: 8, itemHeight: 8, itemGap: 16, textStyle: { color: ink('muted'), fontSize: 12 } },
     ...spec.option,
     tooltip: {

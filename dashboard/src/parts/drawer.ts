@@ -36,7 +36,7 @@ function originFacts(app: App, row: number): Fact[] {
   const run = runOf(app, row);
   return [
     ['config', shown(kernel?.config ?? '', 512)],
-    ['machine code', kernel?.codeHash ? el('code', {}, shown(kernel.codeHash, 16)) : unknown],
+    ['machine code', kernel?.codeHash ? el('code', {}, shown(kernel.codeHash.slice(0, 16))) : unknown],
     ['registers', integer(kernel?.registers ?? 0)],
     ['shared memory', bytes(kernel?.smemBytes ?? 0)],
     ['run', runLabel(run)],

@@ -4,7 +4,7 @@
 import { FormatModule, InteractionModule, ResizeTableModule, SortModule, Tabulator } from 'tabulator-tables';
 import { button, el, on } from '../dom.ts';
 import { type Exported, csv, json, save } from '../download.ts';
-import { plural } from '../text.ts';
+import { counted } from '../text.ts';
 
 Tabulator.registerModule([FormatModule, InteractionModule, ResizeTableModule, SortModule]);
 
@@ -20,7 +20,8 @@ export interface Column<T> {
   readonly right?: boolean;
   readonly width?: number;
   readonly grow?: number;
-  readonly hint?: string;
+  /** In the files, not on the screen. */
+  readonly hidden?: boolean;
   /** Sorted by this instead of the value. */
   readonly order?: (row: T) => number;
 }
@@ -60,7 +61,7 @@ function definition<T>(column: Column<T>): object {
     field: column.key,
     hozAlign: column.right ? 'right' : 'left',
     headerHozAlign: column.right ? 'right' : 'left',
-    minWidth: 56,
+    minWidth: 48,
     ...(column.width ? { width: column.width } : {}),
     widthGrow: column.grow ?? 1,
     sorter: column.right || column.order ? 'number' : 'string',
@@ -102,7 +103,7 @@ export function drawTable<T>(host: HTMLElement, spec: TableSpec<T>): void {
   const name = `nvfp4-${spec.name}`;
   host.append(
     el(
-      'div', { class: 'table-head' }, el('span', { class: 'count' }, plural(spec.rows.length, spec.noun ?? 'row')),
+      'div', { class: 'table-head' }, el('span', { class: 'count' }, counted(spec.rows.length, spec.noun ?? 'row')),
       el(
         'span', { class: 'downloads' },
         button('CSV', () => save(`${name}.csv`, 'text/csv', csv(exported(spec, current()))), { title: 'download these rows as CSV' }),
@@ -113,7 +114,7 @@ export function drawTable<T>(host: HTMLElement, spec: TableSpec<T>): void {
   );
   const table = new Tabulator(box, {
     data: held(spec),
-    columns: spec.columns.map(definition),
+    columns: spec.columns.filter((column) => !column.hidden).map(definition),
     layout: 'fitColumns',
     maxHeight: spec.height ?? 560,
     ...(spec.sort ? { initialSort: [{ column: spec.sort[0], dir: spec.sort[1] }] } : {}),

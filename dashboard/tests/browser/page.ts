@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { type BrowserContext, type Page, chromium } from 'playwright-core';
 
-const builtPage = process.env['NVFP4_DASHBOARD_PAGE'] ?? 'dist/index.html';
+export const builtPage = process.env['NVFP4_DASHBOARD_PAGE'] ?? 'dist/index.html';
 export const screenshots = process.env['NVFP4_SCREENSHOTS'] ?? '../build/dashboard/screenshots';
 
 export const browserPath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
@@ -43,8 +43,11 @@ export class Session {
 
   /** The page with data in it, as `nvfp4-tune dashboard` writes it; its address. */
   withData(bytes: Uint8Array, models: unknown = [], name = 'index.html'): string {
+    const base64 = gzipSync(bytes).toString('base64');
+    const parts: string[] = [];
+    for (let i = 0; i < base64.length; i += 65536) parts.push(`<script type="application/octet-stream" class="nvfp4-data" data-name="test.db">${base64.slice(i, i + 65536)}</script>`);
     const html = readFileSync(builtPage, 'utf8')
-      .replace('id="nvfp4-data">', () => `id="nvfp4-data" data-name="test.db">${gzipSync(bytes, { level: 1 }).toString('base64')}`)
+      .replace('<!-- nvfp4-data -->', () => parts.join('\n'))
       .replace('id="nvfp4-models">', () => `id="nvfp4-models">${JSON.stringify(models)}`);
     return pathToFileURL(this.write(name, html)).href;
   }
