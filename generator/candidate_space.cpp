@@ -180,8 +180,9 @@ struct Ranked {
 
 class Collector {
  public:
-  Collector(const Problem& problem, int64_t m, const Device& device)
-      : problem_(problem), m_(m), device_(device) {}
+  /// `whole_tiles`: no schedule that shares a tile between CTAs.
+  Collector(const Problem& problem, int64_t m, const Device& device, bool whole_tiles)
+      : problem_(problem), m_(m), device_(device), whole_tiles_(whole_tiles) {}
 
   void add(const KernelConfig& config) {
     if (illegal_reason(config, device_)) return;
@@ -190,6 +191,7 @@ class Collector {
 
   void add_schedules(KernelConfig config) {
     add(config);
+    if (whole_tiles_) return;
     const LaunchPlan plan = launch_plan(config, problem_, m_, device_);
     const int64_t tiles = int64_t{plan.tiles_n} * plan.tiles_m;
     const int64_t slots = int64_t{device_.sm_count} * config.ctas_per_sm;
@@ -255,6 +257,7 @@ class Collector {
   const Problem& problem_;
   int64_t m_;
   const Device& device_;
+  bool whole_tiles_;
   llvm::SmallVector<Ranked, 0> ranked_;
 };
 
@@ -266,10 +269,34 @@ std::optional<std::string> illegal_reason(const KernelConfig& config, const Devi
   return resource_reason(config, device);
 }
 
+std::optional<std::string> illegal_reason(const KernelConfig& config, const Problem& problem,
+                                          const Device& device) {
+  if (problem.kind == ProblemKind::grouped) {
+    if (is_wgmma(config)) return std::string("family wgmma has no grouped kernels");
+    if (config.schedule != Schedule::data_parallel) {
+      return fmt::format("schedule {} is not for grouped kernels", name(config.schedule));
+    }
+  }
+  return illegal_reason(config, device);
+}
+
 namespace {
 
-void add_mma(Collector& collector, const Problem& problem, int64_t m, const Device& device) {
-  for (const int block_m : token_tiles(m)) {
+// Token tiles of a problem. Experts do not have equally many tokens: tiles for twice the average
+// are tried too.
+IntList token_tiles_of(const Problem& problem, int64_t m) {
+  if (problem.kind == ProblemKind::dense) return token_tiles(m);
+  const int64_t average = dense_product(problem, m).m;
+  IntList list = token_tiles(average);
+  for (const int block : token_tiles(2 * average)) {
+    if (!llvm::is_contained(list, block)) list.push_back(block);
+  }
+  return list;
+}
+
+void add_mma(Collector& collector, const Problem& problem, int64_t m, const IntList& tokens,
+             const Device& device) {
+  for (const int block_m : tokens) {
     for (const int warps_n : {1, 2, 4}) {
       const int64_t tiles_m = (m + block_m - 1) / block_m;
       for (const int block_n : tile_heights(problem, tiles_m, warps_n, device)) {
@@ -361,23 +388,14 @@ void add_wgmma(Collector& collector, const Problem& problem, int64_t m, const De
 
 llvm::SmallVector<KernelConfig, 0> candidates(const Problem& problem, int64_t m,
                                               const Device& device) {
-  Collector collector(problem, m, device);
-  add_mma(collector, problem, m, device);
-  if (device.arch.major == 9 && device.arch.accelerated) add_wgmma(collector, problem, m, device);
-  return collector.take();
-}
-
-KernelConfig grouped_config(const Problem& problem, int64_t experts, int64_t m,
-                            const Device& device) {
-  const int64_t busy = std::min(experts, m);
-  Problem all = problem;
-  all.n = std::min((problem.n + kTileRows - 1) / kTileRows * kTileRows * busy, kMaxDimension);
-  Device without_wgmma = device;
-  without_wgmma.arch.accelerated = false;
-  for (const KernelConfig& config : candidates(all, (m + busy - 1) / busy, without_wgmma)) {
-    if (config.schedule == Schedule::data_parallel) return config;
+  const bool grouped = problem.kind == ProblemKind::grouped;
+  const DenseProduct product = dense_product(problem, m);
+  Collector collector(product.problem, product.m, device, grouped);
+  add_mma(collector, product.problem, product.m, token_tiles_of(problem, m), device);
+  if (device.arch.major == 9 && device.arch.accelerated && !grouped) {
+    add_wgmma(collector, problem, m, device);
   }
-  return {.act = problem.act, .block_m = 16};
+  return collector.take();
 }
 
 KernelConfig default_config(const Problem& problem, int64_t m, const Device& device) {

@@ -79,6 +79,10 @@ Work distribute(const KernelConfig& config, const Problem& problem, const Launch
 
 CostEstimate estimate(const KernelConfig& config, const Problem& problem, int64_t m,
                       const Device& device) {
+  if (problem.kind == ProblemKind::grouped) {
+    const DenseProduct product = dense_product(problem, m);
+    return estimate(config, product.problem, product.m, device);
+  }
   if (is_wgmma(config)) return estimate_wgmma(config, problem, m, device);
   const LaunchPlan plan = launch_plan(config, problem, m, device);
   const Work work = distribute(config, problem, plan, device);
@@ -147,7 +151,7 @@ CostEstimate estimate(const KernelConfig& config, const Problem& problem, int64_
 }
 
 double roofline_seconds(const Problem& problem, int64_t m, const Device& device) {
-  const double memory = packed_bytes(problem.n, problem.k) / device.memory_bandwidth;
+  const double memory = weight_bytes(problem, m) / device.memory_bandwidth;
   const double flops = 2.0 * double(m) * double(problem.n) * double(problem.k);
   return std::max(memory, flops / device.tensor_flops);
 }

@@ -23,38 +23,26 @@ std::string config_literal(const KernelConfig& c) {
       c.num_stages, name(c.schedule), c.split_k, c.ctas_per_sm, c.cluster_n, c.cluster_k, c.pdl);
 }
 
-// The template file of a family and form.
-std::string_view template_of(Family family, KernelForm form) {
-  if (form == KernelForm::grouped) return "gemm_grouped.cuh";
-  return family == Family::mma ? "gemm_mma.cuh" : "gemm_wgmma.cuh";
-}
+// What a kernel is made of beside its config.
+struct Form {
+  std::string_view file;      ///< its template
+  std::string_view function;  ///< gemm_...
+  std::string parameter;      ///< beside GemmParams and the tensor map
+  std::string argument;       ///< what the function is called with
+};
 
-// The parameter of a form, and what its kernel is called with.
-std::string form_parameter(KernelForm form) {
-  switch (form) {
-    case KernelForm::dense:
-      return "";
-    case KernelForm::split_outputs:
-      return ",\n           const __grid_constant__ nvfp4::OutputParts parts";
-    case KernelForm::grouped:
-      return ",\n           const __grid_constant__ nvfp4::Groups groups";
+Form form_of(const KernelConfig& config, const Problem& problem, Outputs outputs) {
+  if (problem.kind == ProblemKind::grouped) {
+    return {"gemm_grouped.cuh", "mma_grouped", "nvfp4::Groups groups", "groups"};
   }
-  return "";
+  const bool split = outputs == Outputs::split;
+  return {is_wgmma(config) ? "gemm_wgmma.cuh" : "gemm_mma.cuh", name(config.family),
+          split ? "nvfp4::OutputParts parts" : "",
+          split ? "nvfp4::SplitOutput{parts}"
+                : fmt::format("nvfp4::OneOutput<{}>{{params}}", problem.n)};
 }
 
-std::string form_argument(KernelForm form, const Problem& problem) {
-  switch (form) {
-    case KernelForm::dense:
-      return fmt::format("nvfp4::OneOutput<{}>{{params}}", problem.n);
-    case KernelForm::split_outputs:
-      return "nvfp4::SplitOutput{parts}";
-    case KernelForm::grouped:
-      return "groups";
-  }
-  return "";
-}
-
-std::string instantiation(const KernelConfig& config, const Problem& problem, KernelForm form) {
+std::string instantiation(const KernelConfig& config, const Problem& problem, const Form& form) {
   const bool wgmma = is_wgmma(config);
   return fmt::format(
       "// {0}\n"
@@ -70,10 +58,9 @@ std::string instantiation(const KernelConfig& config, const Problem& problem, Ke
       config_text(config), config_literal(config), smem_bytes(config), threads(config),
       wgmma ? emit_wgmma_tile(config) : "", kKernelName,
       wgmma ? ",\n           const __grid_constant__ nvfp4::TensorMap activations" : "",
-      form_parameter(form),
-      form == KernelForm::grouped ? "mma_grouped" : std::string(name(config.family)), problem.n,
-      problem.k, wgmma ? ", WgmmaTile" : "", wgmma ? ", activations" : "",
-      form_argument(form, problem));
+      form.parameter.empty() ? "" : ",\n           const __grid_constant__ " + form.parameter,
+      form.function, problem.n, problem.k, wgmma ? ", WgmmaTile" : "", wgmma ? ", activations" : "",
+      form.argument);
 }
 
 std::string_view text_of(std::string_view name) {
@@ -103,9 +90,9 @@ void inline_template(std::string_view name, llvm::StringSet<>& seen, std::string
 
 }  // namespace
 
-std::string emit_source(const KernelConfig& config, const Problem& problem, KernelForm form) {
-  return fmt::format("#include \"{}\"\n\n", template_of(config.family, form)) +
-         instantiation(config, problem, form);
+std::string emit_source(const KernelConfig& config, const Problem& problem, Outputs outputs) {
+  const Form form = form_of(config, problem, outputs);
+  return fmt::format("#include \"{}\"\n\n", form.file) + instantiation(config, problem, form);
 }
 
 std::string emit_standalone(const KernelConfig& config, const Problem& problem) {
@@ -115,8 +102,9 @@ std::string emit_standalone(const KernelConfig& config, const Problem& problem) 
       "//   nvcc  -std=c++20 --expt-relaxed-constexpr -arch={0} -cubin FILE\n"
       "//   NVRTC --std=c++20 --device-as-default-execution-space --gpu-architecture={0}\n",
       sm_name(problem.arch));
-  inline_template(template_of(config.family, KernelForm::dense), seen, out);
-  return out + "\n" + instantiation(config, problem, KernelForm::dense);
+  const Form form = form_of(config, problem, Outputs::one);
+  inline_template(form.file, seen, out);
+  return out + "\n" + instantiation(config, problem, form);
 }
 
 }  // namespace nvfp4

@@ -13,13 +13,14 @@ namespace nvfp4 {
 /// Entry point of every emitted translation unit.
 inline constexpr char kKernelName[] = "nvfp4_gemm";
 
-/// What a kernel takes beside GemmParams: nothing; OutputParts, and stores each part of a stack in
-/// an output of its own; or Groups, for one launch over many experts (mma and data-parallel only).
-enum class KernelForm { dense, split_outputs, grouped };
+/// Where a dense kernel stores: in `out`; or each part of a stack in an output of its own, for
+/// which it takes OutputParts beside GemmParams. The kernel of a grouped problem takes Groups and
+/// has one.
+enum class Outputs { one, split };
 
 /// The few lines that include the family's template, name the config and instantiate the kernel.
 std::string emit_source(const KernelConfig& config, const Problem& problem,
-                        KernelForm form = KernelForm::dense);
+                        Outputs outputs = Outputs::one);
 
 /// The same as one self-contained file: the templates inlined, for nvcc or NVRTC alone.
 std::string emit_standalone(const KernelConfig& config, const Problem& problem);

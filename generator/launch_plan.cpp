@@ -32,15 +32,6 @@ int64_t resident_clusters(const KernelConfig& config, const Device& device) {
   return sms * config.ctas_per_sm / size;
 }
 
-LaunchPlan grouped_plan(const KernelConfig& config, const Problem& problem, int64_t experts,
-                        int64_t m, const Device& device) {
-  LaunchPlan plan = launch_plan(config, problem, 1, device);
-  // An expert with c tokens has at most 1 + (c - 1) / block_m tiles.
-  const int64_t busy = std::min(experts, m);
-  plan.grid = m == 0 ? 0 : plan.tiles_n * (busy + (m - busy) / config.block_m);
-  return plan;
-}
-
 LaunchPlan launch_plan(const KernelConfig& config, const Problem& problem, int64_t m,
                        const Device& device) {
   LaunchPlan plan;
@@ -48,6 +39,11 @@ LaunchPlan launch_plan(const KernelConfig& config, const Problem& problem, int64
   plan.smem_bytes = smem_bytes(config);
   plan.tiles_n = static_cast<int>((problem.n + config.block_n - 1) / config.block_n);
   plan.tiles_m = static_cast<int>((m + config.block_m - 1) / config.block_m);
+  if (problem.kind == ProblemKind::grouped) {
+    // An expert with c tokens has at most 1 + (c - 1) / block_m tiles.
+    const int64_t most = std::min(problem.experts, m);
+    plan.tiles_m = static_cast<int>(most + (m - most) / config.block_m);
+  }
   if (is_wgmma(config)) {
     plan_clusters(plan, config, problem, m, device);
     return plan;

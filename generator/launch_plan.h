@@ -28,13 +28,9 @@ struct LaunchPlan {
   Activation act = Activation::bf16;
 };
 
+/// For a grouped problem: CTAs for as many tiles as the worst distribution of m tokens makes.
 LaunchPlan launch_plan(const KernelConfig& config, const Problem& problem, int64_t m,
                        const Device& device);
-
-/// The same for a grouped launch of `m` tokens over `experts` matrices (KernelForm::grouped): CTAs
-/// for as many tiles as the worst distribution makes.
-LaunchPlan grouped_plan(const KernelConfig& config, const Problem& problem, int64_t experts,
-                        int64_t m, const Device& device);
 
 /// Clusters of one config that run at once. A cluster lives in one GPC, and GPCs have odd numbers
 /// of SMs: an H100 runs 66 clusters of two CTAs but 30 of four (cuOccupancyMaxActiveClusters).

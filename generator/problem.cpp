@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <stdexcept>
 
 #include "generator/config_text.h"
@@ -70,5 +72,27 @@ int64_t stack_rows(std::span<const int64_t> part_rows, int64_t k) {
 }
 
 int64_t packed_bytes(int64_t n, int64_t k) { return packed_tiles(n, k) * kTileBytes; }
+
+int64_t busy_experts(int64_t experts, int64_t m) {
+  const auto count = static_cast<double>(experts);
+  const double missed = std::pow(1 - 1 / count, static_cast<double>(m));
+  return std::max<int64_t>(std::llround(count * (1 - missed)), 1);
+}
+
+int64_t weight_bytes(const Problem& problem, int64_t m) {
+  const int64_t matrix = packed_bytes(problem.n, problem.k);
+  if (problem.kind == ProblemKind::dense) return matrix;
+  return busy_experts(problem.experts, m) * matrix;
+}
+
+DenseProduct dense_product(const Problem& problem, int64_t m) {
+  if (problem.kind == ProblemKind::dense) return {problem, m};
+  const int64_t busy = busy_experts(problem.experts, m);
+  DenseProduct product{problem, (m + busy - 1) / busy};
+  product.problem.kind = ProblemKind::dense;
+  product.problem.experts = 0;
+  product.problem.n = std::min(padded_rows(problem.n) * busy, kMaxDimension);
+  return product;
+}
 
 }  // namespace nvfp4

@@ -66,4 +66,22 @@ int64_t stack_rows(std::span<const int64_t> part_rows, int64_t k);
 /// Packed bytes of the weights: 0.5625 a weight after padding to 64 x 64.
 int64_t packed_bytes(int64_t n, int64_t k);
 
+/// Experts that m tokens reach when each goes to one of `experts` at random: experts * (1 - (1 - 1
+/// / experts)^m), rounded, at least 1. What a grouped launch is timed with and judged by.
+int64_t busy_experts(int64_t experts, int64_t m);
+
+/// Packed bytes that a launch of m tokens reads: all of a dense problem's, the busy experts' of a
+/// grouped one.
+int64_t weight_bytes(const Problem& problem, int64_t m);
+
+/// A dense product and its tokens.
+struct DenseProduct {
+  Problem problem;
+  int64_t m = 0;
+};
+
+/// What a launch of m tokens amounts to: itself, or the rows of a grouped problem's busy experts,
+/// stacked, times the tokens of an average one.
+DenseProduct dense_product(const Problem& problem, int64_t m);
+
 }  // namespace nvfp4

@@ -153,6 +153,9 @@ std::shared_ptr<const Driver> Driver::open(DriverSource source) {
   // Only what runs on sm_90 needs it.
   driver->tensor_map_encode_tiled =
       reinterpret_cast<decltype(&::cuTensorMapEncodeTiled)>(driver->symbol("cuTensorMapEncodeTiled"));
+  // Only measuring needs it; the emulated device has a clock of its own.
+  driver->launch_host_func =
+      reinterpret_cast<decltype(&::cuLaunchHostFunc)>(driver->symbol("cuLaunchHostFunc"));
   if (const CUresult result = driver->init(0); result != CUDA_SUCCESS) {
     const char* name = nullptr;
     driver->get_error_name(result, &name);

@@ -71,6 +71,7 @@ struct DriverTable {
   decltype(&::cuFuncSetAttribute) func_set_attribute = nullptr;
   decltype(&::cuOccupancyMaxActiveBlocksPerMultiprocessor) occupancy_max_active_blocks = nullptr;
   decltype(&::cuLaunchKernelEx) launch_kernel_ex = nullptr;
+  decltype(&::cuLaunchHostFunc) launch_host_func = nullptr;               ///< null: it has none
   decltype(&::cuTensorMapEncodeTiled) tensor_map_encode_tiled = nullptr;  ///< null: it has none
 
   decltype(&::cuStreamCreate) stream_create = nullptr;

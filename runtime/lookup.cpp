@@ -71,7 +71,7 @@ Snapshot::Snapshot(const Device& device, std::span<const Entry> entries) : devic
     const Winner& winner = entry.winner;
     if (winner.device.emulated != here.emulated || winner.device.arch != here.arch) continue;
     if (winner.origin == WinnerOrigin::imported) continue;
-    if (record_error(winner) || illegal_reason(winner.config, device)) continue;
+    if (record_error(winner) || illegal_reason(winner.config, winner.problem, device)) continue;
     entries_.push_back({entry, provenance_rank(winner.provenance, winner.device == here)});
   }
   std::stable_sort(entries_.begin(), entries_.end(), [](const Ranked& a, const Ranked& b) {
@@ -134,7 +134,7 @@ Selection lookup(const Snapshot& snapshot, const Problem& problem, int64_t m, Po
     found->match = Match::policy;
     found->expected_us = found->f = 0;
     found->config.pdl = found->config.pdl || policy == Policy::graph_pdl;
-    if (!illegal_reason(found->config, snapshot.device())) return *found;
+    if (!illegal_reason(found->config, problem, snapshot.device())) return *found;
   }
   Selection selection;
   selection.config = default_config(problem, m, snapshot.device());

@@ -42,7 +42,12 @@ Problem problem_of(const GemmRequest& request, const Gpu& gpu) {
     throw std::invalid_argument(
         fmt::format("{} experts: 0 (a dense product) to {}", request.experts, kMaxExperts));
   }
-  return {.n = request.n, .k = request.k, .act = request.act, .arch = gpu.facts().arch};
+  return {.kind = request.experts > 0 ? ProblemKind::grouped : ProblemKind::dense,
+          .n = request.n,
+          .k = request.k,
+          .act = request.act,
+          .arch = gpu.facts().arch,
+          .experts = request.experts};
 }
 
 void require(bool condition, const char* message) {
@@ -117,7 +122,6 @@ Gemm::Gemm(Gpu gpu, const GemmRequest& request, std::shared_ptr<const Snapshot> 
     : gpu_(std::move(gpu)),
       problem_(problem_of(request, gpu_)),
       policy_(request.policy),
-      experts_(request.experts),
       snapshot_(std::move(snapshot)),
       parts_(parts),
       ranges_(std::move(ranges)) {
@@ -145,7 +149,8 @@ void Gemm::launch(const GemmArguments& a, CUstream stream) const {
   }
   require(a.global_scales != 0 && a.global_scales % 4 == 0,
           "global_scales is null or not 4-byte aligned");
-  require((a.expert_offsets != 0) == (experts_ > 0) && a.expert_offsets % 4 == 0,
+  const bool grouped = problem_.kind == ProblemKind::grouped;
+  require((a.expert_offsets != 0) == grouped && a.expert_offsets % 4 == 0,
           "expert_offsets are missing, not asked for or not 4-byte aligned");
   require(a.bias % 2 == 0, "bias is not aligned to its elements");
   if (lda < problem_.k || lda % 8 != 0 || lda > kMaxStride) {
@@ -155,8 +160,7 @@ void Gemm::launch(const GemmArguments& a, CUstream stream) const {
   const auto range =
       std::find_if(ranges_.begin(), ranges_.end(), [&](const Range& r) { return a.m <= r.m_hi; });
   const KernelConfig& config = range->selection.config;
-  const LaunchPlan plan = experts_ > 0 ? grouped_plan(config, problem_, experts_, a.m, gpu_.facts())
-                                       : launch_plan(config, problem_, a.m, gpu_.facts());
+  const LaunchPlan plan = launch_plan(config, problem_, a.m, gpu_.facts());
   if (plan.workspace_bytes > 0) {
     require(a.workspace != 0 && a.workspace % 256 == 0,
             "workspace is null or not 256-byte aligned, and the kernel needs one");
@@ -180,8 +184,9 @@ void Gemm::launch(const GemmArguments& a, CUstream stream) const {
                           .partials_offset = static_cast<unsigned>(kCounterBytes)};
   const bool pdl = policy_ == Policy::graph_pdl && config.pdl;
   const Pdl launch_pdl = pdl ? Pdl::on : Pdl::off;
-  if (experts_ > 0) {
-    const Groups groups{reinterpret_cast<const int*>(a.expert_offsets), static_cast<int>(experts_)};
+  if (grouped) {
+    const Groups groups{reinterpret_cast<const int*>(a.expert_offsets),
+                        static_cast<int>(problem_.experts)};
     range->kernel->launch(params, plan, launch_pdl, stream, &groups);
   } else if (parts_.count > 0) {
     const OutputParts parts = placed(a);
@@ -217,11 +222,7 @@ Runtime::Runtime(Gpu gpu, const RuntimeOptions& options)
 Selection Runtime::lookup(const GemmRequest& request, int64_t m) const {
   const Problem problem = problem_of(request, gpu_);
   if (const auto error = tokens_error(m)) throw std::invalid_argument(*error);
-  if (request.experts == 0) return nvfp4::lookup(*snapshot_, problem, m, request.policy);
-  Selection selection;  // nothing is measured for groups yet
-  selection.config = grouped_config(problem, request.experts, m, gpu_.facts());
-  selection.config.pdl = selection.config.pdl && request.policy == Policy::graph_pdl;
-  return selection;
+  return nvfp4::lookup(*snapshot_, problem, m, request.policy);
 }
 
 Compilation Runtime::compile(const std::string& source) const {
@@ -284,10 +285,8 @@ Gemm Runtime::prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi,
                       std::span<const int64_t> part_rows) const {
   const Problem problem = problem_of(request, gpu_);
   const OutputParts parts = parts_of(part_rows, problem);
-  require(parts.count == 0 || request.experts == 0, "a grouped GEMM has one output");
-  const KernelForm form = request.experts > 0 ? KernelForm::grouped
-                          : parts.count > 0   ? KernelForm::split_outputs
-                                              : KernelForm::dense;
+  require(parts.count == 0 || problem.kind == ProblemKind::dense, "a grouped GEMM has one output");
+  const Outputs outputs = parts.count > 0 ? Outputs::split : Outputs::one;
   if (const auto error = tokens_error(m_lo)) throw std::invalid_argument(*error);
   if (const auto error = tokens_error(m_hi)) throw std::invalid_argument(*error);
   if (m_lo > m_hi) {
@@ -317,7 +316,7 @@ Gemm Runtime::prepare(const GemmRequest& request, int64_t m_lo, int64_t m_hi,
                [&](int64_t i) {
                  Gemm::Range& range = *distinct[i];
                  const KernelConfig& config = range.selection.config;
-                 const std::string source = emit_source(config, problem, form);
+                 const std::string source = emit_source(config, problem, outputs);
                  range.kernel = load(source, config, range.resources);
                });
   for (Gemm::Range& range : ranges) {

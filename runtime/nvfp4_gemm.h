@@ -102,7 +102,6 @@ class Gemm {
   Gpu gpu_;
   Problem problem_;
   Policy policy_;
-  int64_t experts_;
   std::shared_ptr<const Snapshot> snapshot_;  ///< selections look into it
   OutputParts parts_;                         ///< rows; count 0: one output
   std::vector<Range> ranges_;                 ///< ascending m_hi, never empty

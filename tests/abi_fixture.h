@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The C interface on an emulated device: a context for one test case, buffers, and every word that
-// the library logged.
+// The C interface on a device: a context for one test case, buffers, and every word that the
+// library logged. NVFP4_TEST_DEVICE=0 takes a real GPU instead of the emulated one: grouped_test,
+// outputs_test, abi_weights_test and abi_threads_test then show what only silicon can.
 #pragma once
 
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -13,9 +15,15 @@
 
 namespace nvfp4 {
 
+/// The named part emulated, or the device that NVFP4_TEST_DEVICE asks for.
+inline std::string test_device(const std::string& part = "h100") {
+  const char* real = std::getenv("NVFP4_TEST_DEVICE");
+  return real != nullptr ? real : "emulated:" + part;
+}
+
 struct AbiContext {
   explicit AbiContext(const std::string& part = "h100", const char* database = "")
-      : device("emulated:" + part), gpu(open_device(device).gpu) {
+      : device(test_device(part)), gpu(open_device(device).gpu) {
     nvfp4_context_options options{.size = sizeof options};
     options.device = device.c_str();
     options.database = database;

@@ -69,11 +69,6 @@ TEST_SUITE("command_line") {
     CHECK(contains(parse("lookup --help").text, "--max-candidates"));
     CHECK(contains(parse("--help").text, "Exit codes"));
     CHECK(parse("--version").command == Command::version);
-    CHECK(parse("db path").command == Command::db_path);
-    CHECK(parse("db export --db x.db").command == Command::db_export);
-    CHECK(parse("db build x.csv x.db --force").shipped == "x.db");
-    CHECK(refusal("db build x.csv") != "accepted");
-    CHECK(refusal("db build x.csv y.db --db z.db") == "--db does not apply to this command");
     CHECK(parse("--worker bench").worker_role == "bench");
     const CommandLine emit =
         parse("emit --shape 64,64 --config family=mma,act=bf16,block_n=32 --arch sm_80 --as ptx");

@@ -26,10 +26,13 @@ nvfp4_gemm(const __grid_constant__ nvfp4::GemmParams params) {
   }
 
   TEST_CASE("a form adds its parameter and nothing else") {
-    const std::string split = emit_source({}, problem, KernelForm::split_outputs);
+    const std::string split = emit_source({}, problem, Outputs::split);
     CHECK(split.find("nvfp4::OutputParts parts)") != std::string::npos);
     CHECK(split.find("(params, nvfp4::SplitOutput{parts});") != std::string::npos);
-    const std::string grouped = emit_source({}, problem, KernelForm::grouped);
+    Problem experts = problem;
+    experts.kind = ProblemKind::grouped;
+    experts.experts = 8;
+    const std::string grouped = emit_source({}, experts);
     CHECK(grouped.starts_with("#include \"gemm_grouped.cuh\"\n"));
     CHECK(grouped.find("nvfp4::gemm_mma_grouped<kConfig, 4096, 1024>(params, groups);") !=
           std::string::npos);

@@ -138,11 +138,13 @@ TEST_SUITE("grouped") {
   }
 
   TEST_CASE("a grouped launch has CTAs for the worst distribution") {
-    const Problem problem{.n = 128, .k = 64, .arch = {9, 0, true}};
+    Problem problem{
+        .kind = ProblemKind::grouped, .n = 128, .k = 64, .arch = {9, 0, true}, .experts = 8};
     const Device device = find_part("h100")->device;
     const KernelConfig config{.block_n = 64, .block_m = 16};
     const auto tiles = [&](int64_t experts, int64_t m) {
-      return grouped_plan(config, problem, experts, m, device).grid / 2;
+      problem.experts = experts;
+      return launch_plan(config, problem, m, device).grid / 2;
     };
     CHECK(tiles(8, 0) == 0);
     CHECK(tiles(8, 1) == 1);
@@ -150,9 +152,39 @@ TEST_SUITE("grouped") {
     CHECK(tiles(8, 23) == 8);  // 15 more fit into the tiles that are there
     CHECK(tiles(8, 24) == 9);  // 17, 1, 1, ...
     CHECK(tiles(1, 33) == 3);
-    const KernelConfig chosen = grouped_config(problem, 128, 64, device);
-    CHECK(chosen.family == Family::mma);
-    CHECK(chosen.schedule == Schedule::data_parallel);
+  }
+
+  TEST_CASE("every candidate of a grouped problem is of the mma family and shares no tile") {
+    const Problem problem{
+        .kind = ProblemKind::grouped, .n = 1536, .k = 2048, .arch = {9, 0, true}, .experts = 128};
+    const Device device = find_part("h100")->device;
+    for (const int64_t m : {1, 8, 100, 512, 100000}) {
+      const auto list = candidates(problem, m, device);
+      REQUIRE_FALSE(list.empty());
+      for (const KernelConfig& config : list) {
+        REQUIRE_FALSE(illegal_reason(config, problem, device));
+      }
+    }
+    CHECK(illegal_reason({.schedule = Schedule::stream_k}, problem, device) ==
+          "schedule stream_k is not for grouped kernels");
+    CHECK(illegal_reason({.family = Family::wgmma}, problem, device) ==
+          "family wgmma has no grouped kernels");
+  }
+
+  TEST_CASE("tokens that go anywhere reach as many experts as chance has it") {
+    CHECK(busy_experts(128, 1) == 1);
+    CHECK(busy_experts(128, 8) == 8);     // 7.8
+    CHECK(busy_experts(128, 128) == 81);  // 1 - 1/e of them
+    CHECK(busy_experts(128, 4096) == 128);
+    CHECK(busy_experts(1, 5) == 1);
+    Problem problem{.kind = ProblemKind::grouped, .n = 100, .k = 64, .experts = 128};
+    CHECK(weight_bytes(problem, 128) == 81 * packed_bytes(100, 64));
+    const DenseProduct product = dense_product(problem, 128);
+    CHECK(product.problem == Problem{.n = 128 * 81, .k = 64});
+    CHECK(product.m == 2);
+    problem = {.n = 100, .k = 64};
+    CHECK(weight_bytes(problem, 128) == packed_bytes(100, 64));
+    CHECK(dense_product(problem, 128).m == 128);
   }
 
   TEST_CASE("what makes no grouped problem is refused by name") {

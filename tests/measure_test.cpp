@@ -84,7 +84,7 @@ TEST_SUITE("measure") {
   TEST_CASE("in rounds every kernel is timed as often as every other") {
     Fixture f;
     const TimedKernel kernels[] = {f.timed(), f.timed(), f.timed()};
-    const auto times = time_rounds(f.device.gpu, kernels, f.pool, Policy::graph, 1e-5);
+    const auto times = time_rounds(f.device.gpu, Card(f.device.gpu), kernels, f.pool, Policy::graph, 1e-5);
     REQUIRE(times.size() == 3);
     CHECK(times[0].samples_us.size() >= 15);
     CHECK(times[1].samples_us.size() == times[0].samples_us.size());

@@ -55,6 +55,14 @@ TEST_SUITE("jobs") {
     const Problem problem{.n = 4096, .k = 512, .act = Activation::fp16, .arch = {9, 0, true}};
     const KernelConfig config{.act = Activation::fp16, .block_n = 128, .warps_k = 2, .pdl = true};
 
+    const CanaryJob canary = decode_canary_job(encode(CanaryJob{"emulated:h100", 123, "ptx"}));
+    CHECK(canary.device == "emulated:h100");
+    CHECK(canary.free_bytes == 123);
+    CHECK(canary.image == "ptx");
+    const CanaryResult sung = decode_canary_result(encode(CanaryResult{99, "suspect"}));
+    CHECK(sung.free_bytes == 99);
+    CHECK(sung.error == "suspect");
+
     const CompileJob compile =
         decode_compile_job(encode(CompileJob{"source", {8, 6}, 13000, "/cache", 1 << 20}));
     CHECK(compile.source == "source");
@@ -94,11 +102,23 @@ TEST_SUITE("jobs") {
         decode_evaluation(encode(Evaluation{.verdict = Verdict::wrong,
                                             .text = "m=1",
                                             .registers = 99,
-                                            .times = {{Policy::graph, {1.5f, 2.5f}, 1755, true}}}));
+                                            .times = {{.policy = Policy::graph,
+                                                       .samples_us = {1.5f, 2.5f},
+                                                       .discarded = 3,
+                                                       .clock_mhz = 1755,
+                                                       .temperature_c = 45,
+                                                       .power_w = 698.5,
+                                                       .throttled = true,
+                                                       .reasons = "heat"}}}));
     CHECK(evaluation.verdict == Verdict::wrong);
     CHECK(evaluation.registers == 99);
     CHECK(evaluation.times.at(0).samples_us == std::vector{1.5f, 2.5f});
+    CHECK(evaluation.times[0].discarded == 3);
+    CHECK(evaluation.times[0].clock_mhz == 1755);
+    CHECK(evaluation.times[0].temperature_c == 45);
+    CHECK(evaluation.times[0].power_w == 698.5);
     CHECK(evaluation.times[0].throttled);
+    CHECK(evaluation.times[0].reasons == "heat");
 
     const FinalsJob finals = decode_finals_job(encode(FinalsJob{.device = "0",
                                                                 .problem = problem,

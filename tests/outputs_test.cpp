@@ -37,11 +37,11 @@ struct Stack {
 
   Problem problem() const { return {.n = kN, .k = kK, .arch = gpu.facts().arch}; }
 
-  Kernel kernel(const KernelConfig& config, KernelForm form) const {
+  Kernel kernel(const KernelConfig& config, Outputs outputs) const {
     const Compilation compiled =
-        Compiler::open().compile(emit_source(config, problem(), form), gpu.facts().arch);
+        Compiler::open().compile(emit_source(config, problem(), outputs), gpu.facts().arch);
     REQUIRE_MESSAGE(compiled.ok, compiled.log);
-    return Kernel(gpu, compiled.ptx, smem_bytes(config));
+    return Kernel(gpu, gpu.emulated() ? compiled.ptx : compiled.cubin, smem_bytes(config));
   }
 
   /// Runs a kernel of `config` once; `parts` null: into `out`.
@@ -98,10 +98,10 @@ TEST_SUITE("outputs") {
     SUBCASE("wgmma") { config = wgmma(); }
     SUBCASE("wgmma, stream-K") { config = wgmma(Schedule::stream_k); }
     SUBCASE("wgmma, sums of a cluster") { config = wgmma(Schedule::data_parallel, 2); }
-    const Gpu gpu = open_device("emulated:h100").gpu;
+    const Gpu gpu = open_device(test_device()).gpu;
     const Stack stack(gpu);
-    const Kernel whole = stack.kernel(config, KernelForm::dense);
-    const Kernel split = stack.kernel(config, KernelForm::split_outputs);
+    const Kernel whole = stack.kernel(config, Outputs::one);
+    const Kernel split = stack.kernel(config, Outputs::split);
     for (const OutputType type : {OutputType::bf16, OutputType::fp32}) {
       for (const int64_t gap : {0, 8, 3}) {  // behind each row: aligned, aligned, not aligned
         const int64_t size = type == OutputType::fp32 ? 4 : 2;
@@ -179,7 +179,7 @@ TEST_SUITE("outputs") {
     // The oracle knows one output: what lies in the gap is not asked for.
     const DeviceBuffer one(context.gpu, kM * kN * 2);
     const KernelConfig config{.block_n = 64, .block_m = 16};
-    stack.run(stack.kernel(config, KernelForm::dense), config, nullptr, one.as(), OutputType::bf16);
+    stack.run(stack.kernel(config, Outputs::one), config, nullptr, one.as(), OutputType::bf16);
     const auto wanted = download<uint16_t>(one);
     int wrong = 0;
     for (int64_t i = 0; i < kM * kN; ++i) {

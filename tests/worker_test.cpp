@@ -108,7 +108,8 @@ TEST_SUITE("worker") {
 
   TEST_CASE("a worker that babbles, or promises gigabytes, or stops half-way is cut off") {
     WorkerSet workers;
-    const int babble = workers.add_role(shell("printf 'hello world, no frame' >&0; exec sleep 100"), 1);
+    const int babble =
+        workers.add_role(shell("printf 'hello world, no frame' >&0; exec sleep 100"), 1);
     const int huge = workers.add_role(shell("printf 'NVF4\\377\\377\\377\\177' >&0; "
                                             "head -c 100000000 /dev/zero >&0"),
                                       1);
@@ -139,6 +140,63 @@ TEST_SUITE("worker") {
     REQUIRE(second != 0);
     CHECK(first != second);
     CHECK_FALSE(alive(first));
+  }
+
+  TEST_CASE("a spare that is warm takes over when a worker dies, at once") {
+    TemporaryFolder folder;
+    const std::string script =
+        // The first request of a process (its warm-up, for a spare) takes a second.
+        "echo $$ >> " + (folder / "pids").string() + "; sleep 1; exec cat <&0 >&0";
+    WorkerSet workers;
+    const int role = workers.add_role(shell(script), 1);
+    workers.submit(role, 1, numbered(1), 10s);
+    workers.keep_spare(role, numbered(0), 10s);
+    workers.keep_spare(role, numbered(0), 10s);  // there is one already
+    CHECK(next(workers).reply->header["n"] == 1);
+    while (workers.warming(role)) workers.wait(100ms);
+    workers.submit(role, 2, Message{.header = {{"last", true}}}, 10s);  // the worker retires
+    CHECK(next(workers).reply.has_value());
+
+    const auto begin = std::chrono::steady_clock::now();
+    workers.submit(role, 3, numbered(3), 10s);
+    CHECK(next(workers).reply->header["n"] == 3);
+    CHECK(std::chrono::steady_clock::now() - begin < 500ms);
+    std::ifstream pids(folder / "pids");
+    int count = 0;
+    for (std::string line; std::getline(pids, line);) ++count;
+    CHECK(count == 2);
+  }
+
+  TEST_CASE("a spare is no second worker: one request of a role is under way at a time") {
+    WorkerSet workers;
+    const int role = workers.add_role(kEcho, 1);
+    workers.submit(role, 1, numbered(1), 10s);
+    workers.keep_spare(role, numbered(0), 10s);
+    CHECK_FALSE(workers.idle(role));
+    CHECK_THROWS_AS(workers.submit(role, 2, numbered(2), 10s), WorkerError);
+    CHECK(next(workers).reply->header["n"] == 1);
+  }
+
+  TEST_CASE(
+      "a spare that dies of its warm-up, or hangs in it, is nobody's fault and not replaced") {
+    for (const char* script : {"exit 1", "sleep 100"}) {
+      CAPTURE(script);
+      TemporaryFolder folder;
+      const std::string first = (folder / "first").string();
+      WorkerSet workers;
+      const int role = workers.add_role(
+          shell("if mkdir " + first + " 2>/dev/null; then exec cat <&0 >&0; fi; " + script), 1);
+      workers.submit(role, 1, numbered(1), 10s);
+      CHECK(next(workers).reply.has_value());
+      workers.submit(role, 2, numbered(2), 10s);
+      workers.keep_spare(role, numbered(0), 300ms);
+      CHECK(next(workers).reply->header["n"] == 2);
+      while (workers.warming(role)) CHECK_FALSE(workers.wait(1s).has_value());
+      workers.submit(role, 3, numbered(3), 10s);
+      workers.keep_spare(role, numbered(0), 300ms);
+      CHECK_FALSE(workers.warming(role));
+      CHECK(next(workers).reply->header["n"] == 3);
+    }
   }
 
   TEST_CASE("a worker ends when its tuner is killed") {

@@ -14,13 +14,13 @@
 
 #include "generator/launch_plan.h"
 #include "runtime/numerics.h"
+#include "tuner/canary.h"
 #include "tuner/cold_pool.h"
 #include "tuner/cublas.h"
 #include "tuner/gate.h"
-#include "tuner/gpu_clock.h"
-#include "tuner/gpu_lock.h"
 #include "tuner/matrix.h"
 #include "tuner/measure.h"
+#include "tuner/nvml.h"
 
 namespace nvfp4 {
 namespace {
@@ -33,8 +33,9 @@ constexpr int64_t kMostTokensAtOnce = 4096;  // test data for all Ms of a run up
 constexpr int64_t kHangInstructions = 100'000'000;
 constexpr double kRoundSeconds = 2.5e-3;  // of one finalist's chain in one round
 
-ColdPool cold_pool(const Gpu& gpu, int64_t bytes, uint64_t seed) {
-  return ColdPool(gpu, bytes, pool_copies(bytes, gpu.facts().l2_bytes), seed);
+// An emulated device has no cache to outlast.
+int64_t copies_for(const Gpu& gpu, int64_t bytes) {
+  return gpu.emulated() ? 2 : pool_copies(bytes, gpu.facts().l2_bytes);
 }
 
 // The arguments of timed launches that do not change from launch to launch: hot, as when serving.
@@ -49,10 +50,11 @@ struct TimingData {
   TimingData(const Gpu& gpu, const Problem& p, int64_t max_m, uint64_t seed)
       : problem(p),
         max_m(max_m),
-        pool(cold_pool(gpu, packed_bytes(p.n, p.k), seed)),
+        pool(gpu, p, copies_for(gpu, packed_bytes(p.n, p.k) * std::max<int64_t>(p.experts, 1)),
+             seed),
         activations(gpu, max_m * p.k * 2),
         out(gpu, max_m * p.n * 2),
-        global_scales(gpu, (p.n + kTileRows - 1) / kTileRows * 4) {
+        global_scales(gpu, padded_rows(p.n) / kTileRows * std::max<int64_t>(p.experts, 1) * 4) {
     std::mt19937_64 random(seed);
     std::vector<uint16_t> values(max_m * p.k);
     for (uint16_t& value : values) {
@@ -93,7 +95,8 @@ struct Prepared {
                        .out_type = data.problem.act == Activation::bf16 ? OutputType::bf16
                                                                         : OutputType::fp16,
                        .partials_offset = static_cast<unsigned>(plan.counter_bytes)},
-            .plan = plan};
+            .plan = plan,
+            .experts = static_cast<int>(data.problem.experts)};
   }
 };
 
@@ -102,6 +105,7 @@ struct Prepared {
 struct Bench::State {
   std::string device;
   std::optional<Gpu> gpu;
+  std::unique_ptr<Card> card;
   std::unique_ptr<Gate> gate;
   Problem gate_problem;
   int64_t gate_tokens_made = 0;
@@ -115,6 +119,7 @@ struct Bench::State {
     gate.reset();
     cublas.reset();
     gpu.emplace(open_device(spec).gpu);
+    card = std::make_unique<Card>(*gpu);
     device = spec;
     if (!gpu->emulated()) return;
     const auto limit = reinterpret_cast<void (*)(int64_t)>(
@@ -136,11 +141,13 @@ struct Bench::State {
     return *gate;
   }
 
-  TimingData& timing_for(const Problem& problem, int64_t m, uint64_t seed) {
+  /// Data for launches of m tokens; room for max_m is made at once.
+  TimingData& timing_for(const Problem& problem, int64_t m, int64_t max_m, uint64_t seed) {
     if (!timing || timing->problem != problem || timing->max_m < m) {
       timing.reset();
-      timing = std::make_unique<TimingData>(*gpu, problem, m, seed);
+      timing = std::make_unique<TimingData>(*gpu, problem, max_m, seed);
     }
+    if (problem.kind == ProblemKind::grouped) timing->pool.route(problem.experts, m, seed);
     return *timing;
   }
 
@@ -175,7 +182,9 @@ Evaluation Bench::State::evaluate(const EvaluateJob& job, bool& spoilt) {
   try {
     prepared.emplace(*gpu, job.image, job.config, gated, job.m);
   } catch (const CudaError& error) {
-    return failed(error, error.is_sticky() ? verdict_of(error) : Verdict::load_failed);
+    // No memory left is the machine's state, not the image's.
+    const bool refused = !error.is_sticky() && error.code() != CUDA_ERROR_OUT_OF_MEMORY;
+    return failed(error, refused ? Verdict::load_failed : verdict_of(error));
   }
   evaluation.registers = prepared->kernel.registers();
   try {
@@ -188,8 +197,7 @@ Evaluation Bench::State::evaluate(const EvaluateJob& job, bool& spoilt) {
     }
     if (m != job.m) evaluation.text += fmt::format(" (gate on M={} of {})", m, job.m);
     if (evaluation.verdict != Verdict::ok || job.policies.empty()) return evaluation;
-    const TimingData& data = timing_for(job.problem, job.max_m, job.seed);
-    const GpuLock lock(*gpu);
+    const TimingData& data = timing_for(job.problem, job.m, job.max_m, job.seed);
     for (Policy policy : job.policies) {
       evaluation.times.push_back(time_cold(*gpu, prepared->timed(data, job.m), data.pool, policy,
                                            kCoarseSeconds, kCoarseReplays));
@@ -197,16 +205,13 @@ Evaluation Bench::State::evaluate(const EvaluateJob& job, bool& spoilt) {
   } catch (const CudaError& error) {
     return failed(error, verdict_of(error));
   }
-  const ClockReading clock = GpuClock(*gpu).read();
-  for (PolicyTimes& times : evaluation.times) {
-    times.clock_mhz = clock.sm_mhz;
-    times.throttled = clock.throttled;
-  }
+  const CardReading reading = card->read();
+  for (PolicyTimes& times : evaluation.times) note_reading(times, reading);
   return evaluation;
 }
 
 FinalsResult Bench::State::finals(const FinalsJob& job) {
-  const TimingData& data = timing_for(job.problem, job.m, job.seed);
+  const TimingData& data = timing_for(job.problem, job.m, job.m, job.seed);
   std::vector<std::unique_ptr<Prepared>> prepared;
   std::vector<TimedKernel> timed;
   for (size_t i = 0; i < job.configs.size(); ++i) {
@@ -214,8 +219,7 @@ FinalsResult Bench::State::finals(const FinalsJob& job) {
         std::make_unique<Prepared>(*gpu, job.images[i], job.configs[i], job.problem, job.m));
     timed.push_back(prepared.back()->timed(data, job.m));
   }
-  const GpuLock lock(*gpu);
-  return {.times = time_rounds(*gpu, timed, data.pool, job.policy, kRoundSeconds)};
+  return {.times = time_rounds(*gpu, *card, timed, data.pool, job.policy, kRoundSeconds)};
 }
 
 MatrixResult Bench::State::matrix(const MatrixJob& job) {
@@ -223,7 +227,6 @@ MatrixResult Bench::State::matrix(const MatrixJob& job) {
   try {
     if (!cublas) cublas = std::make_unique<Cublas>();
     result.library = cublas->name();
-    const GpuLock lock(*gpu);
     result.times = time_matrix(*gpu, *cublas, job.n, job.k, job.m);
   } catch (const CublasError& error) {
     result.error = error.what();
@@ -239,11 +242,18 @@ Bench::~Bench() = default;
 
 Message Bench::serve(const Message& request) {
   const std::string kind = request.header.value("kind", "");
+  if (kind == "canary") {
+    const CanaryJob job = decode_canary_job(request);
+    state_->open(job.device);
+    const CanaryResult result = run_canary(*state_->gpu, job);
+    Message reply = encode(result);
+    reply.header["last"] = !result.error.empty();
+    return reply;
+  }
   if (kind == "ceilings") {
     const CeilingsJob job = decode_ceilings_job(request);
     state_->open(job.device);
-    const ColdPool pool = cold_pool(*state_->gpu, job.bytes, 1);
-    const GpuLock lock(*state_->gpu);
+    const ColdPool pool(*state_->gpu, job.bytes, copies_for(*state_->gpu, job.bytes), 1);
     return encode(measure_ceilings(*state_->gpu, job.image, pool));
   }
   if (kind == "finals") {

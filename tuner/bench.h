@@ -15,8 +15,8 @@ class Bench {
   Bench();
   ~Bench();
 
-  /// Answers an evaluate, finals, ceilings or matrix job. The reply says "last" when the context is
-  /// lost.
+  /// Answers a canary, evaluate, finals, ceilings or matrix job. The reply says "last" when the
+  /// context is lost.
   Message serve(const Message& request);
 
  private:

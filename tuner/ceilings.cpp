@@ -3,19 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <memory>
 #include <vector>
 
 #include "tuner/measure.h"
+#include "tuner/read_stream.h"
 #include "tuner/statistics.h"
 
 namespace nvfp4 {
 namespace {
 
-constexpr int kThreads = 512;
-constexpr int kCtasPerSm = 4;
 constexpr int kReplays = 7;
 constexpr int64_t kStreamBytes = int64_t{2} << 30;
 // Of one replay of launches: the pause between two replays then weighs less than half a percent.
@@ -30,21 +28,6 @@ constexpr double kWarmUpSeconds = 0.3;
 constexpr double kReachableTensorShare = 0.766;
 // Above this share of the data sheet's bandwidth, a cache must have answered.
 constexpr double kMostOfPeak = 1.02;
-
-// Launches the read kernel over `bytes` at `source`.
-void read(const Gpu& gpu, CUfunction function, CUdeviceptr source, int64_t bytes, CUdeviceptr sink,
-          CUstream stream) {
-  auto count = static_cast<unsigned long long>(bytes / 16);
-  std::array<void*, 3> arguments = {&source, &count, &sink};
-  CUlaunchConfig config = {};
-  config.gridDimX = gpu.facts().sm_count * kCtasPerSm;
-  config.gridDimY = config.gridDimZ = 1;
-  config.blockDimX = kThreads;
-  config.blockDimY = config.blockDimZ = 1;
-  config.hStream = stream;
-  gpu.check(gpu.driver().launch_kernel_ex(&config, function, arguments.data(), nullptr),
-            "cuLaunchKernelEx");
-}
 
 // Median seconds of one replay.
 double time_replays(const Gpu& gpu, const Stream& stream, const GraphExec& graph) {
@@ -82,7 +65,7 @@ Ceilings measure_ceilings(const Gpu& gpu, std::string_view image, const ColdPool
     DeviceBuffer memory(gpu, kStreamBytes);
     memory.fill(std::byte{1}, stream.get());
     const GraphExec graph = capture(gpu, stream.get(), [&] {
-      read(gpu, function, memory.address(), kStreamBytes, sink.address(), stream.get());
+      read_stream(gpu, function, memory.address(), kStreamBytes, sink.address(), stream.get());
     });
     const auto warm =
         std::chrono::steady_clock::now() + std::chrono::duration<double>(kWarmUpSeconds);
@@ -99,7 +82,8 @@ Ceilings measure_ceilings(const Gpu& gpu, std::string_view image, const ColdPool
   const int64_t launches = passes * pool.copies();
   const GraphExec graph = capture(gpu, stream.get(), [&] {
     for (int64_t i = 0; i < launches; ++i) {
-      read(gpu, function, pool.copy(i % pool.copies()), pool.bytes(), sink.address(), stream.get());
+      read_stream(gpu, function, pool.copy(i % pool.copies()), pool.bytes(), sink.address(),
+                  stream.get());
     }
   });
   ceilings.launch_seconds = time_replays(gpu, stream, graph) / static_cast<double>(launches);

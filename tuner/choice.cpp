@@ -7,12 +7,6 @@
 #include "tuner/statistics.h"
 
 namespace nvfp4 {
-namespace {
-
-constexpr double kTieBand = 0.02;  // differences below this change from day to day
-
-}  // namespace
-
 Winner choose_winner(std::span<const Measurement> finalists, const KernelConfig& default_config) {
   const Measurement& fastest = *std::min_element(finalists.begin(), finalists.end(),
                                                  [](const Measurement& a, const Measurement& b) {
@@ -21,10 +15,13 @@ Winner choose_winner(std::span<const Measurement> finalists, const KernelConfig&
   const bool paired = fastest.provenance == Provenance::measured;
   std::vector<Finalist> ratios;
   for (const Measurement& row : finalists) {
-    ratios.push_back({.config = row.kernel.config,
-                      .ratio = paired ? paired_ratio(row.samples_us, fastest.samples_us)
-                                      : row.timing.median_us / fastest.timing.median_us,
-                      .is_default = row.kernel.config == default_config});
+    const bool rival = paired && &row != &fastest;
+    ratios.push_back(
+        {.config = row.kernel.config,
+         .ratio = paired ? paired_ratio(row.samples_us, fastest.samples_us)
+                         : row.timing.median_us / fastest.timing.median_us,
+         .is_default = row.kernel.config == default_config,
+         .uncertainty = rival ? paired_uncertainty(row.samples_us, fastest.samples_us) : 0});
   }
   // A model knows no noise: a tie band would only hide its order.
   const size_t best = choose_winner(ratios, paired ? kTieBand : 0);
@@ -70,7 +67,10 @@ void join_intervals(std::span<Winner> winners, int probes, const Compare& compar
         const double loss = std::max(*ratio - 1, 0.0);
         above.regret_bound = std::max(above.regret_bound.value_or(0), loss);
       } else {
-        last_below = middle;
+        // The lower winner costs the same up to the end of this tile.
+        const int64_t tile = below.config.block_m;
+        last_below = std::min((middle + tile - 1) / tile * tile, first_above - 1);
+        below.regret_bound = below.regret_bound.value_or(0);
       }
     }
     if (!known) continue;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "templates/packed_layout.h"
+#include "tuner/routing.h"
 
 namespace nvfp4 {
 namespace {
@@ -38,14 +39,51 @@ ColdPool::ColdPool(const Gpu& gpu, int64_t bytes, int64_t copies, uint64_t seed)
                copies) {}
 
 ColdPool::ColdPool(const Gpu& gpu, std::span<const std::byte> contents, int64_t copies)
-    : bytes_(static_cast<int64_t>(contents.size())),
-      pitch_((bytes_ + kAlignment - 1) / kAlignment * kAlignment),
+    : ColdPool(gpu, contents, 1, copies, kAlignment) {}
+
+// Experts follow one another without a gap.
+ColdPool::ColdPool(const Gpu& gpu, const Problem& problem, int64_t copies, uint64_t seed)
+    : ColdPool(gpu,
+               std::as_bytes(std::span<const uint8_t>(
+                   plausible_weights(packed_bytes(problem.n, problem.k), seed))),
+               std::max<int64_t>(problem.experts, 1), copies,
+               problem.kind == ProblemKind::grouped ? 1 : kAlignment) {}
+
+ColdPool::ColdPool(const Gpu& gpu, std::span<const std::byte> matrix, int64_t matrices,
+                   int64_t copies, int64_t alignment)
+    : gpu_(gpu),
+      bytes_(static_cast<int64_t>(matrix.size()) * matrices),
+      pitch_((bytes_ + alignment - 1) / alignment * alignment),
       copies_(copies),
       buffer_(gpu, pitch_ * copies_) {
-  buffer_.upload(contents);
-  for (int64_t i = 1; i < copies_; ++i) {
-    gpu.check(gpu.driver().memcpy_d_to_d(copy(i), copy(0), contents.size()), "cuMemcpyDtoD");
+  buffer_.upload(matrix);
+  const auto size = static_cast<int64_t>(matrix.size());
+  for (int64_t i = 1; i < copies_ * matrices; ++i) {
+    const CUdeviceptr to = copy(i / matrices) + i % matrices * size;
+    gpu.check(gpu.driver().memcpy_d_to_d(to, copy(0), matrix.size()), "cuMemcpyDtoD");
   }
+}
+
+void ColdPool::route(int64_t experts, int64_t m, uint64_t seed) {
+  std::vector<int32_t> all;
+  const auto routings = timed_routings(experts, m, seed);
+  for (const std::vector<Share>& shares : routings) {
+    const std::vector<int32_t> offsets = offsets_of(shares, experts);
+    all.insert(all.end(), offsets.begin(), offsets.end());
+  }
+  routings_ = static_cast<int64_t>(routings.size());
+  offsets_pitch_ = (experts + 1) * 4;
+  offsets_.emplace(gpu_, all.size() * 4);
+  offsets_->upload(std::as_bytes(std::span<const int32_t>(all)));
+}
+
+// One copy's experts are all dealt before the next copy's.
+ColdWeights ColdPool::turn(int64_t index) const {
+  ColdWeights weights{.weights = copy(index / routings_ % copies_)};
+  if (offsets_) {
+    weights.expert_offsets = offsets_->address() + index % routings_ * offsets_pitch_;
+  }
+  return weights;
 }
 
 }  // namespace nvfp4

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "generator/config_text.h"
+#include "tuner/db_options.h"
 #include "tuner/option_values.h"
 #include "tuner/token_list.h"
 
@@ -26,6 +27,8 @@ constexpr char kExamples[] = R"(Examples:
   nvfp4-tune --shape 15360,3840 --M 1:512*2         ten token counts, 1, 2, 4 .. 512
   nvfp4-tune --shape 4096,4096 --M 64 --device emulated:h100
                                                     the same without a GPU: times are modelled
+  nvfp4-tune --shape 1536,2048 --experts 128 --M 1:512*4
+                                                    a mixture of experts: one launch for all of them
   nvfp4-tune lookup --shape 4096,4096 --M 63        what the library would run, and why
   nvfp4-tune emit --shape 4096,4096 --M 64          its source as one file
   nvfp4-tune bench --suite decode --baseline cublas --save h100.json
@@ -36,13 +39,17 @@ constexpr char kExamples[] = R"(Examples:
                                                     layers, problems, and whether it fits the card
   nvfp4-tune inspect ./Qwen3-8B-NVFP4 --pack qwen3-8b.packed
                                                     the packed weights as a file that is mapped
-  nvfp4-tune db path                                where winners are kept
-  nvfp4-tune db export > h100.csv                   ... as text; db build makes a database of it
+  nvfp4-tune db info                                where winners are kept, and how many
+  nvfp4-tune db show --shape 4096,4096 --M 64       one winner with its evidence
+  nvfp4-tune db export > h100.csv                   winners as text; db build makes a database of it
+  nvfp4-tune db import their.csv                    winners of others as hints for the next tuning
+  nvfp4-tune db merge part-*.db --db all.db         what the tasks of a job array measured
+  nvfp4-tune db verify --sample 5%                  measure some winners again
 
 Every long option has a twin in the environment: NVFP4_DEVICE for --device, NVFP4_MAX_CANDIDATES
 for --max-candidates. The command line wins. Results go to standard output, the rest to standard error.
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 no usable GPU, driver or NVRTC, 4 wrong results,
+Exit codes: 0 ok, 1 failed, 2 usage, 3 no usable GPU, driver or NVRTC, 4 wrong results, 5 slower,
 6 lookup --strict found no tuned kernel, 130 interrupted.)";
 
 template <class Enum, size_t N>
@@ -65,13 +72,6 @@ constexpr std::array<std::pair<std::string_view, Effort>, 2> kEfforts = {
 constexpr std::array<std::pair<std::string_view, EmitForm>, 3> kForms = {
     {{"source", EmitForm::source}, {"ptx", EmitForm::ptx}, {"resources", EmitForm::resources}}};
 
-std::optional<int64_t> parse_integer(std::string_view text) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
 std::optional<int64_t> parse_positive(std::string_view text) {
   const std::optional<int64_t> value = parse_integer(text);
   return value && *value >= 1 && *value <= 1'000'000 ? value : std::nullopt;
@@ -84,24 +84,18 @@ std::optional<uint64_t> parse_seed(std::string_view text) {
   return value;
 }
 
-Shape parse_shape(const OptionValues& values, const std::string& text) {
-  const size_t comma = std::min(text.find(','), text.size());
-  const std::optional<int64_t> n = parse_integer(std::string_view(text).substr(0, comma));
-  const std::optional<int64_t> k =
-      parse_integer(std::string_view(text).substr(std::min(comma + 1, text.size())));
-  if (!n || !k) values.refuse("shape", text, "N,K (example: 4096,4096)");
-  if (const std::optional<std::string> why = shape_error(*n, *k)) {
-    throw UsageError(fmt::format("{} '{}': {}", values.label("shape"), text, *why));
-  }
-  return {*n, *k};
-}
-
 void read_shape(const OptionValues& values, CommandLine& line) {
   const std::string* text = values.one("shape");
   if (text == nullptr) throw UsageError("--shape N,K is missing (example: --shape 4096,4096)");
   const Shape shape = parse_shape(values, *text);
   line.n = shape.n;
   line.k = shape.k;
+  const auto experts = [](std::string_view text) -> std::optional<int64_t> {
+    const std::optional<int64_t> count = parse_integer(text);
+    return count && *count >= 1 && *count <= kMaxExperts ? count : std::nullopt;
+  };
+  line.experts = values.parsed("experts", experts, fmt::format("a count from 1 to {}", kMaxExperts))
+                     .value_or(0);
 }
 
 void read_tokens(const OptionValues& values, CommandLine& line) {
@@ -219,6 +213,8 @@ void read_options(const OptionValues& values, CommandLine& line) {
   line.max_candidates = static_cast<int>(
       values.parsed("max-candidates", parse_positive, "a count of 1 or more").value_or(0));
   line.force = values.flag("force");
+  line.wait = !values.flag("no-wait");
+  line.shared = values.flag("shared");
   line.strict = values.flag("strict");
   line.arch = values.parsed("arch", parse_arch, "an architecture (examples: sm_80, sm_90a)");
   line.as = values.parsed("as", one_of(kForms), "source, ptx or resources").value_or(line.as);
@@ -286,16 +282,9 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
       "inspect", "say what a checkpoint holds, needs, and what is wrong with it");
   CommandLine line;
   inspect->add_option("DIR", line.checkpoint);
-  CLI::App* db = app.add_subcommand("db", "the tuning database");
-  const CLI::App* path = db->add_subcommand("path", "print where it is");
-  const CLI::App* exported = db->add_subcommand("export", "print the measured winners as text");
-  CLI::App* build = db->add_subcommand("build", "make a database to ship of such a text");
-  build->add_option("TEXT", line.winners)->required();
-  build->add_option("FILE", line.shipped)->required();
+  const DbOptions db(app);
   app.require_subcommand(0, 1);
-  db->require_subcommand(1);
   for (CLI::App* sub : app.get_subcommands({})) sub->fallthrough()->set_help_flag();
-  for (CLI::App* sub : db->get_subcommands({})) sub->fallthrough()->set_help_flag();
 
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
   try {
@@ -327,12 +316,13 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   if (emit->parsed()) std::tie(line.command, command) = std::pair(Command::emit, 'e');
   if (bench->parsed()) std::tie(line.command, command) = std::pair(Command::bench, 'b');
   if (inspect->parsed()) std::tie(line.command, command) = std::pair(Command::inspect, 'i');
-  if (path->parsed()) std::tie(line.command, command) = std::pair(Command::db_path, 'd');
-  if (exported->parsed()) std::tie(line.command, command) = std::pair(Command::db_export, 'd');
-  if (build->parsed()) std::tie(line.command, command) = std::pair(Command::db_build, 's');
+  if (db.parsed()) std::tie(line.command, command) = std::pair(Command::db, db.letter());
   const OptionValues values(app, command);
   read_options(values, line);
-  if (command == 'd' || command == 's') return line;
+  if (line.command == Command::db) {
+    line.db_request = db.read(values);
+    return line;
+  }
   if (line.command == Command::inspect) {
     read_inspect(values, line);
     return line;

@@ -16,6 +16,7 @@
 #include "generator/device.h"
 #include "generator/problem.h"
 #include "templates/kernel_config.h"
+#include "tuner/db_request.h"
 #include "tuner/suite.h"
 #include "tuning_db/records.h"
 
@@ -27,19 +28,7 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-enum class Command {
-  help,
-  version,
-  tune,
-  lookup,
-  emit,
-  bench,
-  inspect,
-  db_path,
-  db_export,
-  db_build,
-  worker
-};
+enum class Command { help, version, tune, lookup, emit, bench, inspect, db, worker };
 enum class Effort { quick, full };
 enum class Format { table, json, jsonl, csv, md };
 enum class EmitForm { source, ptx, resources };
@@ -51,6 +40,7 @@ struct CommandLine {
 
   int64_t n = 0;
   int64_t k = 0;
+  int64_t experts = 0;  ///< of a grouped problem; 0: dense
   std::vector<int64_t> tokens;  ///< ascending
   Activation act = Activation::bf16;
   std::string device = "auto";
@@ -65,6 +55,8 @@ struct CommandLine {
   int jobs = 0;            ///< compile processes; 0: by cores and memory
   int max_candidates = 0;  ///< for each M; 0: by effort
   bool force = false;
+  bool wait = true;     ///< for another tuner on the same card
+  bool shared = false;  ///< measure on a card that others use too
   std::vector<KernelConfig> configs;
 
   bool strict = false;       ///< lookup
@@ -77,8 +69,7 @@ struct CommandLine {
   std::optional<std::string> plot;
   std::vector<std::string> from;  ///< show the union of these and measure nothing
 
-  std::string winners;     ///< db build: the text
-  std::string shipped;     ///< db build: the database that is made of it
+  DbRequest db_request;
   std::string checkpoint;  ///< inspect: a folder or a file
   bool memory = false;
   bool layers = false;  ///< a row for each layer

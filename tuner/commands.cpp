@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
 #include "generator/candidate_space.h"
@@ -18,22 +17,24 @@
 #include "runtime/cubin_cache.h"
 #include "runtime/gpu.h"
 #include "runtime/lookup.h"
+#include "tuner/db_command.h"
 #include "tuner/inspect.h"
 #include "tuner/report.h"
 #include "tuner/session.h"
 #include "tuner/suite_command.h"
 #include "tuner/tune.h"
-#include "tuner/whole_file.h"
 #include "tuning_db/tuning_db.h"
-#include "tuning_db/winners_text.h"
 
 namespace nvfp4 {
 namespace {
 
-constexpr size_t kMaxWinnersText = 64 << 20;
-
 Problem problem_of(const CommandLine& line, const Device& device) {
-  return {.n = line.n, .k = line.k, .act = line.act, .arch = device.arch};
+  return {.kind = line.experts > 0 ? ProblemKind::grouped : ProblemKind::dense,
+          .n = line.n,
+          .k = line.k,
+          .act = line.act,
+          .arch = device.arch,
+          .experts = line.experts};
 }
 
 std::vector<Policy> policies_of(const CommandLine& line, const Device& device) {
@@ -48,7 +49,8 @@ void check_configs(const CommandLine& line, const Device& device,
                    const std::vector<Policy>& policies) {
   const bool pdl = std::count(policies.begin(), policies.end(), Policy::graph_pdl) > 0;
   for (const KernelConfig& config : line.configs) {
-    if (const std::optional<std::string> why = illegal_reason(config, device)) {
+    if (const std::optional<std::string> why =
+            illegal_reason(config, problem_of(line, device), device)) {
       throw UsageError(fmt::format("config '{}': {}", config_text(config), *why));
     }
     if (pdl && !config.pdl) {
@@ -181,24 +183,6 @@ Answered run_emit(const CommandLine& line, const Terminal& terminal) {
   return {.text = line.as == EmitForm::ptx ? compilation.ptx : resource_text(config, compilation)};
 }
 
-Answered run_db_build(const CommandLine& line) {
-  if (std::filesystem::exists(line.shipped) && !line.force) {
-    throw DatabaseError(fmt::format("{} exists: --force replaces it", line.shipped));
-  }
-  const std::string text = read_file(line.winners, kMaxWinnersText);
-  const std::string part = line.shipped + ".part";
-  std::filesystem::remove(part);
-  int64_t winners = 0;
-  {
-    TuningDb database(part, Access::read_write);
-    winners = add_winners_text(database, text, line.winners);
-  }
-  std::filesystem::permissions(part,
-                               std::filesystem::perms(0644));  // for everyone, unlike a user's
-  std::filesystem::rename(part, line.shipped);
-  return {.text = fmt::format("{} winners in {}\n", winners, line.shipped)};
-}
-
 }  // namespace
 
 Answered run_command(const CommandLine& line, const Terminal& terminal) {
@@ -211,17 +195,8 @@ Answered run_command(const CommandLine& line, const Terminal& terminal) {
       return run_bench(line, terminal);
     case Command::inspect:
       return run_inspect(line, terminal);
-    case Command::db_path: {
-      const std::string path = user_database(line, terminal);
-      return {.code = path.empty() ? ExitCode::failed : ExitCode::ok,
-              .text = path.empty() ? "" : path + "\n"};
-    }
-    case Command::db_export: {
-      TuningDb database(user_database(line, terminal), Access::read_only);
-      return {.text = winners_text(database)};
-    }
-    case Command::db_build:
-      return run_db_build(line);
+    case Command::db:
+      return run_db(line, terminal);
     default:
       return run_tune(line, terminal);
   }

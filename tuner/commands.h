@@ -16,6 +16,7 @@ enum class ExitCode : int {
   usage = 2,
   no_device = 3,  ///< no usable GPU, driver or NVRTC
   wrong = 4,      ///< kernels ran and none gave right results
+  regression = 5,
   miss = 6,       ///< lookup --strict
   interrupted = 130,
 };

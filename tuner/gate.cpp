@@ -11,12 +11,12 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "generator/launch_plan.h"
-#include "runtime/pack.h"
-#include "tuner/gate_data.h"
 #include "tuner/guarded_buffer.h"
+#include "tuner/loaded_case.h"
 #include "tuner/reference.h"
 
 namespace nvfp4 {
@@ -26,29 +26,6 @@ constexpr double kEmulatedBudget = 5e6;  // warp instructions of one launch
 constexpr int kRandomRuns = 4;           // that must give the same bits
 constexpr int64_t kMostTokens = 16
                                 << 10;  // of one launch: more would fill the memory with test data
-
-// One case with its device copies.
-struct LoadedCase {
-  GateCase host;
-  DeviceBuffer weights;
-  DeviceBuffer activations;
-  DeviceBuffer global_scales;
-  DeviceBuffer bias;
-
-  LoadedCase(const Gpu& gpu, GateCase data, int threads)
-      : host(std::move(data)),
-        weights(gpu, packed_bytes(host.n, host.k)),
-        activations(gpu, host.activations.size() * 2),
-        global_scales(gpu, host.global_scales.size() * 4),
-        bias(gpu, host.bias.size() * 2) {
-    std::vector<uint8_t> packed(weights.size());
-    pack(host.codes, host.scales, host.n, host.k, packed, threads, host.name);
-    weights.upload(bytes_of(packed));
-    activations.upload(bytes_of(host.activations));
-    global_scales.upload(bytes_of(host.global_scales));
-    if (!host.bias.empty()) bias.upload(bytes_of(host.bias));
-  }
-};
 
 // How one launch differs from the next.
 struct Trial {
@@ -81,6 +58,8 @@ struct Gate::State {
   GemmParams params(const LoadedCase& data, const Trial& trial, const LaunchPlan& plan,
                     const GuardedBuffer& out, const GuardedBuffer& workspace) const;
   void prepare(const LaunchPlan& plan, GuardedBuffer& workspace) const;
+  std::optional<std::string> wrong(const LoadedCase& data, const Trial& trial,
+                                   std::span<const std::byte> out) const;
 
   std::optional<GateResult> try_case(const Kernel& kernel, const KernelConfig& config,
                                      GateKind kind, const Trial& trial, int runs);
@@ -100,32 +79,20 @@ Gate::~Gate() = default;
 
 LoadedCase& Gate::State::loaded(GateKind kind) {
   std::unique_ptr<LoadedCase>& slot = cases[kind];
-  if (!slot) {
-    const GateRequest request{.n = problem.n,
-                              .k = problem.k,
-                              .m = max_m,
-                              .act = problem.act,
-                              .seed = seed,
-                              .bias = kind == GateKind::random || kind == GateKind::special};
-    slot = std::make_unique<LoadedCase>(gpu, make_gate_case(kind, request, threads), threads);
-  }
+  if (!slot) slot = std::make_unique<LoadedCase>(gpu, problem, kind, max_m, seed, threads);
   return *slot;
 }
 
 GemmParams Gate::State::params(const LoadedCase& data, const Trial& trial, const LaunchPlan& plan,
                                const GuardedBuffer& out, const GuardedBuffer& workspace) const {
-  return {.weights = data.weights.as<>(),
-          .activations = data.activations.as<>(),
-          .out = out.as<>(),
-          .bias = data.host.bias.empty() ? nullptr : data.bias.as<>(),
-          .global_scales = data.global_scales.as<float>(),
-          .workspace = plan.workspace_bytes > 0 ? workspace.as<>() : nullptr,
-          .lda = data.host.lda,
-          .ldo = trial.ldo,
-          .m = static_cast<int>(trial.m),
-          .tiles_m = plan.tiles_m,
-          .out_type = trial.out_type,
-          .partials_offset = static_cast<unsigned>(plan.counter_bytes)};
+  GemmParams params = data.params();
+  params.out = out.as<>();
+  params.workspace = plan.workspace_bytes > 0 ? workspace.as<>() : nullptr;
+  params.ldo = trial.ldo;
+  params.tiles_m = plan.tiles_m;
+  params.out_type = trial.out_type;
+  params.partials_offset = static_cast<unsigned>(plan.counter_bytes);
+  return params;
 }
 
 void Gate::State::prepare(const LaunchPlan& plan, GuardedBuffer& workspace) const {
@@ -133,11 +100,22 @@ void Gate::State::prepare(const LaunchPlan& plan, GuardedBuffer& workspace) cons
   if (plan.workspace_bytes > 0) workspace_init(gpu, workspace.address(), plan, stream.get());
 }
 
+std::optional<std::string> Gate::State::wrong(const LoadedCase& data, const Trial& trial,
+                                              std::span<const std::byte> out) const {
+  const int64_t pitch = trial.ldo * static_cast<int64_t>(output_bytes(trial.out_type));
+  for (const LoadedCase::Piece& piece : data.pieces()) {
+    if (piece.data.m == 0) continue;
+    const std::byte* rows = out.data() + piece.first * pitch;
+    if (auto why = check(piece.data, rows, trial.ldo, trial.out_type, nullptr, threads)) return why;
+  }
+  return std::nullopt;
+}
+
 // Launches one case `runs` times into fresh poison; the workspace is left as the kernel left it.
 std::optional<GateResult> Gate::State::try_case(const Kernel& kernel, const KernelConfig& config,
                                                 GateKind kind, const Trial& trial, int runs) {
   LoadedCase& data = loaded(kind);
-  data.host.m = trial.m;
+  data.arrange(trial.m);
   const LaunchPlan launch = plan(config, trial.m);
   const size_t element = output_bytes(trial.out_type);
   GuardedBuffer out(gpu, trial.m * trial.ldo * element);
@@ -148,36 +126,35 @@ std::optional<GateResult> Gate::State::try_case(const Kernel& kernel, const Kern
   std::vector<std::byte> first;
   for (int run = 0; run < runs; ++run) {
     out.poison(stream.get());
-    kernel.launch(arguments, launch, Pdl::off, stream.get());
+    kernel.launch(arguments, launch, Pdl::off, stream.get(), data.extra());
     stream.synchronize();
     const std::vector<std::byte> bytes = out.download();
     for (const GuardedBuffer* buffer : {&out, &workspace}) {
       if (std::optional<std::string> damage = buffer->guard_damage()) {
         const char* what = buffer == &out ? "output" : "workspace";
         return GateResult{Verdict::out_of_bounds,
-                          fmt::format("{}: write {} the {}", data.host.name, *damage, what)};
+                          fmt::format("{}: write {} the {}", data.name(), *damage, what)};
       }
     }
     if (!poisoned_between_rows(bytes, problem.n * element, trial.ldo * element)) {
       return GateResult{Verdict::out_of_bounds,
-                        fmt::format("{}: write between the rows of the output", data.host.name)};
+                        fmt::format("{}: write between the rows of the output", data.name())};
     }
     if (run == 0) first = bytes;
     const bool differs = bytes != first;
     if (run == 0 || differs) {
-      if (std::optional<std::string> why =
-              check(data.host, bytes.data(), trial.ldo, trial.out_type, nullptr, threads)) {
+      if (std::optional<std::string> why = wrong(data, trial, bytes)) {
         return GateResult{Verdict::wrong, *why};
       }
     }
     if (differs) {
       return GateResult{Verdict::nondeterministic,
-                        fmt::format("{}: run {} differs from run 1", data.host.name, run + 1)};
+                        fmt::format("{}: run {} differs from run 1", data.name(), run + 1)};
     }
     if (launch.counter_bytes > 0 && !workspace.zero(launch.counter_bytes)) {
       return GateResult{
           Verdict::wrong,
-          fmt::format("{}: workspace counters are not zero after the kernel", data.host.name)};
+          fmt::format("{}: workspace counters are not zero after the kernel", data.name())};
     }
   }
   return std::nullopt;
@@ -188,7 +165,8 @@ std::optional<GateResult> Gate::State::try_case(const Kernel& kernel, const Kern
 // here.
 std::optional<GateResult> Gate::State::try_chain(const Kernel& kernel, const KernelConfig& config,
                                                  int64_t m) {
-  const LoadedCase& data = loaded(GateKind::exact);
+  LoadedCase& data = loaded(GateKind::exact);
+  data.arrange(m);
   const LaunchPlan launch = plan(config, m);
   const int64_t stride = align8(std::max(problem.n, problem.k));
   const Trial trial{.out_type = type_of(problem.act), .ldo = stride, .m = m};
@@ -207,8 +185,8 @@ std::optional<GateResult> Gate::State::try_chain(const Kernel& kernel, const Ker
     between.upload(bytes_of(zeros));
     out.poison(stream.get());
     stream.synchronize();
-    kernel.launch(first, launch, Pdl::off, stream.get());
-    kernel.launch(second, launch, pdl, stream.get());
+    kernel.launch(first, launch, Pdl::off, stream.get(), data.extra());
+    kernel.launch(second, launch, pdl, stream.get(), data.extra());
     stream.synchronize();
     results[pdl == Pdl::on] = out.download();
   }

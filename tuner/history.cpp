@@ -3,11 +3,28 @@
 #include "tuner/history.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "generator/config_text.h"
 
 namespace nvfp4 {
+
+void add_killers(std::vector<Suspect>& suspects, std::span<const Measurement> rows) {
+  std::set<std::pair<int64_t, std::string>> counted;
+  for (const Measurement& row : rows) {
+    if (row.verdict != Verdict::fault && row.verdict != Verdict::hang) continue;
+    const KernelConfig& config = row.kernel.config;
+    if (!counted.emplace(row.run, config_text(config)).second) continue;
+    const auto known = std::find_if(suspects.begin(), suspects.end(),
+                                    [&](const Suspect& s) { return s.config == config; });
+    if (known == suspects.end()) {
+      suspects.push_back({.config = config, .deaths = 1});
+    } else {
+      ++known->deaths;
+    }
+  }
+}
 
 History::History(std::vector<Measurement> measurements, const Toolchain& toolchain)
     : toolchain_(toolchain) {
@@ -45,6 +62,10 @@ bool History::settled(const KernelConfig& config, int64_t m,
 
 bool History::failed(const KernelConfig& config) const {
   return failed_.contains(config_text(config));
+}
+
+bool History::passed(const KernelConfig& config, int64_t m, Policy policy) const {
+  return !failed(config) && best_row_.contains(Key{config_text(config), m, policy});
 }
 
 std::vector<const Measurement*> History::ranking(int64_t m, Policy policy) const {

@@ -13,6 +13,10 @@
 
 namespace nvfp4 {
 
+/// Adds to `suspects` the configs that ended their worker (fault, hang), a death for each run in
+/// which they did, whatever the toolchain.
+void add_killers(std::vector<Suspect>& suspects, std::span<const Measurement> rows);
+
 class History {
  public:
   /// Rows of other toolchains are left out: their machine code may differ.
@@ -25,6 +29,9 @@ class History {
 
   /// True when the config failed at any M.
   bool failed(const KernelConfig& config) const;
+
+  /// True when the config has a time at (m, policy) and failed nowhere.
+  bool passed(const KernelConfig& config, int64_t m, Policy policy) const;
 
   /// The best-founded row (most samples) of each config that passed at (m, policy), fastest first.
   std::vector<const Measurement*> ranking(int64_t m, Policy policy) const;

@@ -65,8 +65,12 @@ Json times_json(const std::vector<PolicyTimes>& times) {
   for (const PolicyTimes& t : times) {
     json.push_back({{"policy", static_cast<int>(t.policy)},
                     {"samples_us", t.samples_us},
+                    {"discarded", t.discarded},
                     {"clock_mhz", t.clock_mhz},
-                    {"throttled", t.throttled}});
+                    {"temperature_c", t.temperature_c},
+                    {"power_w", t.power_w},
+                    {"throttled", t.throttled},
+                    {"reasons", t.reasons}});
   }
   return json;
 }
@@ -76,8 +80,12 @@ std::vector<PolicyTimes> times_of(const Json& json) {
   for (const Json& t : json) {
     times.push_back({.policy = t.at("policy").get<Policy>(),
                      .samples_us = t.at("samples_us").get<std::vector<float>>(),
+                     .discarded = t.at("discarded").get<int>(),
                      .clock_mhz = t.at("clock_mhz").get<double>(),
-                     .throttled = t.at("throttled").get<bool>()});
+                     .temperature_c = t.at("temperature_c").get<double>(),
+                     .power_w = t.at("power_w").get<double>(),
+                     .throttled = t.at("throttled").get<bool>(),
+                     .reasons = t.at("reasons").get<std::string>()});
   }
   return times;
 }
@@ -151,6 +159,32 @@ Compilation decode_compilation(const Message& message) {
                                      .static_smem_bytes = r[4],
                                      .barriers = r[5]},
                        .warnings = json.at("warnings").get<std::vector<std::string>>()};
+  });
+}
+
+Message encode(const CanaryJob& job) {
+  return {.header = {{"kind", "canary"}, {"device", job.device}, {"free_bytes", job.free_bytes}},
+          .body = job.image};
+}
+
+CanaryJob decode_canary_job(const Message& message) {
+  return decoded(message, "canary", [&](const Json& json) {
+    return CanaryJob{.device = json.at("device").get<std::string>(),
+                     .free_bytes = json.at("free_bytes").get<int64_t>(),
+                     .image = message.body};
+  });
+}
+
+Message encode(const CanaryResult& result) {
+  return {.header = {{"kind", "canary result"},
+                     {"free_bytes", result.free_bytes},
+                     {"error", result.error}}};
+}
+
+CanaryResult decode_canary_result(const Message& message) {
+  return decoded(message, "canary result", [&](const Json& json) {
+    return CanaryResult{.free_bytes = json.at("free_bytes").get<int64_t>(),
+                        .error = json.at("error").get<std::string>()};
   });
 }
 

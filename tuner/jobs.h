@@ -31,6 +31,20 @@ enum class GateDepth {
   full     ///< the rest too: what a winner must pass
 };
 
+/// Open the device, and say how much of its memory is free; with an image (of read_stream.cuh), run
+/// it on data whose answer is known too, and wait a moment for `free_bytes`: after a kernel that
+/// took its worker down, the card must be what it was.
+struct CanaryJob {
+  std::string device;
+  int64_t free_bytes = 0;  ///< that there were before; 0: unknown
+  std::string image;
+};
+
+struct CanaryResult {
+  int64_t free_bytes = 0;
+  std::string error;  ///< what is wrong with the card; empty when nothing is
+};
+
 /// Gate one kernel at one M, and time it under each policy when it passes (coarsely, to rank it).
 struct EvaluateJob {
   std::string device;
@@ -49,9 +63,13 @@ struct EvaluateJob {
 /// One kernel's times under one policy.
 struct PolicyTimes {
   Policy policy = Policy::graph;
-  std::vector<float> samples_us;
-  double clock_mhz = 0;    ///< 0 = unknown
+  std::vector<float> samples_us;  ///< those that count
+  int discarded = 0;              ///< that do not: the clock was far down
+  double clock_mhz = 0;           ///< 0 = unknown, as below
+  double temperature_c = 0;
+  double power_w = 0;
   bool throttled = false;  ///< power or heat held the clock down while timing
+  std::string reasons;     ///< what did: "power cap, heat"
 };
 
 struct Evaluation {
@@ -107,6 +125,8 @@ struct MatrixResult {
 
 Message encode(const CompileJob& job);
 Message encode(const Compilation& compilation);
+Message encode(const CanaryJob& job);
+Message encode(const CanaryResult& result);
 Message encode(const EvaluateJob& job);
 Message encode(const Evaluation& evaluation);
 Message encode(const FinalsJob& job);
@@ -119,6 +139,8 @@ Message encode(const MatrixResult& result);
 /// Each throws MessageError when the message is not of this kind or lacks a field.
 CompileJob decode_compile_job(const Message& message);
 Compilation decode_compilation(const Message& message);
+CanaryJob decode_canary_job(const Message& message);
+CanaryResult decode_canary_result(const Message& message);
 EvaluateJob decode_evaluate_job(const Message& message);
 Evaluation decode_evaluation(const Message& message);
 FinalsJob decode_finals_job(const Message& message);

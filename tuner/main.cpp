@@ -13,8 +13,10 @@
 
 #include "runtime/compiler.h"
 #include "runtime/gpu.h"
+#include "tuner/card_claim.h"
 #include "tuner/command_line.h"
 #include "tuner/commands.h"
+#include "tuner/worker.h"
 #include "tuner/worker_roles.h"
 
 namespace nvfp4 {
@@ -90,6 +92,10 @@ int main(int argc, char** argv) {
   } catch (const CudaError& error) {
     return fail(ExitCode::no_device, error);
   } catch (const CompilerError& error) {
+    return fail(ExitCode::no_device, error);
+  } catch (const CardError& error) {
+    return fail(ExitCode::no_device, error);
+  } catch (const WorkerStuck& error) {
     return fail(ExitCode::no_device, error);
   } catch (const std::exception& error) {
     return fail(ExitCode::failed, error);

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "runtime/numerics.h"
-#include "tuner/gpu_clock.h"
+#include "tuner/nvml.h"
 #include "tuner/statistics.h"
 
 namespace nvfp4 {
@@ -70,9 +70,9 @@ struct Data {
   }
 
   LaunchOn launch(const Bf16Product& product, int algorithm) const {
-    return [&, algorithm](CUdeviceptr weights_there, CUstream stream) {
+    return [&, algorithm](const ColdWeights& cold, CUstream stream) {
       product.enqueue(algorithm,
-                      {.weights = weights_there,
+                      {.weights = cold.weights,
                        .activations = activations_there.address(),
                        .out = out.address(),
                        .workspace = workspace.address()},
@@ -122,7 +122,7 @@ PolicyTimes time_matrix(const Gpu& gpu, const Cublas& cublas, int64_t n, int64_t
     const LaunchOn launch = data.launch(product, algorithm);
     try {
       // Once outside of any capture: a kernel's first launch loads it.
-      launch(data.pool.copy(0), stream.get());
+      launch(data.pool.turn(0), stream.get());
       stream.synchronize();
       const PolicyTimes times =
           time_cold(gpu, launch, data.pool, Policy::graph, kCoarseSeconds, kCoarseReplays);
@@ -143,9 +143,7 @@ PolicyTimes time_matrix(const Gpu& gpu, const Cublas& cublas, int64_t n, int64_t
     check_result(data, n, k, m);
     if (best.samples_us.empty() || median(times) < median(best)) best = std::move(times);
   }
-  const ClockReading clock = GpuClock(gpu).read();
-  best.clock_mhz = clock.sm_mhz;
-  best.throttled = clock.throttled;
+  note_reading(best, Card(gpu).read());
   return best;
 }
 

@@ -15,6 +15,7 @@
 #include "runtime/kernel.h"
 #include "tuner/cold_pool.h"
 #include "tuner/jobs.h"
+#include "tuner/nvml.h"
 
 namespace nvfp4 {
 
@@ -29,6 +30,7 @@ struct TimedKernel {
   const Kernel* kernel = nullptr;
   GemmParams params = {};
   LaunchPlan plan;
+  int experts = 0;  ///< of a grouped kernel
 };
 
 /// Times one kernel: `replays` samples, each the mean over a chain of about `seconds`.
@@ -36,15 +38,29 @@ PolicyTimes time_cold(const Gpu& gpu, const TimedKernel& timed, const ColdPool& 
                       double seconds, int replays);
 
 /// The same for anything that can be launched on weights of the pool, e.g. another library.
-using LaunchOn = std::function<void(CUdeviceptr weights, CUstream stream)>;
+using LaunchOn = std::function<void(const ColdWeights& weights, CUstream stream)>;
 PolicyTimes time_cold(const Gpu& gpu, const LaunchOn& launch, const ColdPool& pool, Policy policy,
                       double seconds, int replays);
 
-/// Times kernels against each other in interleaved rounds, until the order of the fastest is known
-/// to half a percent or the rounds are up. A kernel's chain lasts about `seconds` in each round;
-/// sample r of each was taken in round r.
-std::vector<PolicyTimes> time_rounds(const Gpu& gpu, std::span<const TimedKernel> timed,
-                                     const ColdPool& pool, Policy policy, double seconds);
+/// Adds a look at the card, taken while `times` was measured, to what they say.
+void note_reading(PolicyTimes& times, const CardReading& reading);
+
+/// True when what was timed meanwhile says nothing about the kernel: the clock was below 75 % of
+/// the card's own. Not so when the power limit alone held it: that is how the card runs this kernel
+/// when it serves, too.
+bool clock_collapsed(const CardReading& reading, double default_mhz);
+
+/// True when more rounds would not change the choice: each rival of the fastest is certainly
+/// outside the tie band, certainly inside, or known to half a percent.
+bool decided(std::span<const PolicyTimes> times);
+
+/// Times kernels against each other in interleaved rounds, until the choice is decided or the
+/// rounds are up: 120, or 2 s a kernel. A kernel's chain lasts about `seconds` in each round;
+/// sample r of each was taken in the r-th round that counts, and a round in which the clock
+/// collapsed does not.
+std::vector<PolicyTimes> time_rounds(const Gpu& gpu, const Card& card,
+                                     std::span<const TimedKernel> timed, const ColdPool& pool,
+                                     Policy policy, double seconds);
 
 /// Both read ceilings, with the streaming-read kernel in `image`; `pool` holds copies of the size
 /// in question. Throws MeasureError when either exceeds what the memory can deliver: then a cache

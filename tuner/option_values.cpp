@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cctype>
+#include <charconv>
 #include <cstdlib>
 
 #include "tuner/command_line.h"
@@ -16,23 +17,29 @@ namespace {
 
 constexpr OptionSpec kOptions[] = {
     {"shape", "N,K", "output features (weight rows) and input features; bench takes several",
-     "tleb"},
-    {"M", "LIST", "token counts: 64 | 1,2,4 | 1:8 | 4:512*2 | 1:64+8", "tleb"},
-    {"act", "TYPE", "activations: bf16 (default) | fp16", "tlebi"},
-    {"device", "NAME", "auto (default) | 0, 1, .. | emulated:NAME", "tlebi"},
-    {"db", "PATH", "tuning database (default: see db path)", "tlebid"},
-    {"cache", "DIR", "cache of compiled kernels", "teb"},
+     "tlebLSDV"},
+    {"experts", "E",
+     "matrices of a grouped launch (mixture of experts); M then counts the tokens of all",
+     "tleLSDV"},
+    {"M", "LIST", "token counts: 64 | 1,2,4 | 1:8 | 4:512*2 | 1:64+8", "tlebLSDV"},
+    {"act", "TYPE", "activations: bf16 (default) | fp16", "tlebiLSDV"},
+    {"device", "NAME", "auto (default) | 0, 1, .. | emulated:NAME", "tlebiVO"},
+    {"db", "PATH", "tuning database (default: see db path)", "tlebidILSXPDVO"},
+    {"cache", "DIR", "cache of compiled kernels", "tebVO"},
     {"policy", "NAME",
      "what the winner is for: graph | graph+pdl | eager (default: graph, and "
      "graph+pdl where the GPU has it)",
-     "tle"},
-    {"format", "NAME", "table (default) | json | jsonl | csv | md", "tlbi"},
+     "tleLSDV"},
+    {"format", "NAME", "table (default) | json | jsonl | csv | md", "tlbiILSDVO"},
     {"effort", "NAME", "quick | full (default)", "t"},
     {"budget", "TIME", "stop trying candidates after this long: 60s, 5m", "t"},
-    {"seed", "N", "of the explored candidates and the test data (default 1)", "tb"},
-    {"jobs", "N", "compile processes (default: by cores and memory)", "tbi"},
+    {"seed", "N", "of the explored candidates and the test data (default 1)", "tbV"},
+    {"jobs", "N", "compile processes (default: by cores and memory)", "tbiV"},
     {"max-candidates", "N", "configs tried for each M (default: by effort)", "t"},
-    {"force", nullptr, "measure again what the database already knows; replace a file", "tis"},
+    {"force", nullptr, "measure again what the database already knows; replace a file", "tisX"},
+    {"no-wait", nullptr, "fail when another tuner holds the card, instead of waiting for it",
+     "tbV"},
+    {"shared", nullptr, "measure although others use the card: processes, MPS, MIG slices", "tbV"},
     {"config", "TEXT", "this config and no other; tune takes several", "te"},
     {"strict", nullptr, "exit 6 unless a tuned kernel answers", "l"},
     {"arch", "NAME", "sm_80 | sm_86 | sm_89 | sm_90a (default: the device's)", "e"},
@@ -48,6 +55,9 @@ constexpr OptionSpec kOptions[] = {
     {"tokens", "T", "inspect: tokens of each sequence in a step (default 1)", "i"},
     {"tp", "R", "inspect: as one of R ranks of tensor parallelism", "i"},
     {"layers", nullptr, "inspect: a row for each layer", "i"},
+    {"provenance", "NAME", "db: winners that are measured | modelled", "LSDV"},
+    {"history", "FILE", "db export: a database of everything, without what names the machine", "X"},
+    {"sample", "N%", "db verify: of so many of the winners (default 100%)", "V"},
     {"pack", "FILE", "inspect: write the packed weights, so that the next load maps them", "i"},
 };
 
@@ -62,6 +72,13 @@ bool truthy(std::string_view text) {
 }
 
 }  // namespace
+
+std::optional<int64_t> parse_integer(std::string_view text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
 
 std::span<const OptionSpec> option_specs() { return kOptions; }
 
@@ -82,6 +99,18 @@ OptionValues::OptionValues(const CLI::App& app, char command) {
     }
     given_.emplace_back(spec.name, std::move(given));
   }
+}
+
+Shape parse_shape(const OptionValues& values, const std::string& text) {
+  const size_t comma = std::min(text.find(','), text.size());
+  const std::optional<int64_t> n = parse_integer(std::string_view(text).substr(0, comma));
+  const std::optional<int64_t> k =
+      parse_integer(std::string_view(text).substr(std::min(comma + 1, text.size())));
+  if (!n || !k) values.refuse("shape", text, "N,K (example: 4096,4096)");
+  if (const std::optional<std::string> why = shape_error(*n, *k)) {
+    throw UsageError(fmt::format("{} '{}': {}", values.label("shape"), text, *why));
+  }
+  return {*n, *k};
 }
 
 const std::string* OptionValues::one(std::string_view name) const {

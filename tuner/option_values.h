@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "tuner/suite.h"
+
 namespace nvfp4 {
 
 /// One row an option: what CLI11 needs, and the commands it means something to.
@@ -18,7 +20,8 @@ struct OptionSpec {
   const char* name;
   const char* value;  ///< null for a flag
   const char* help;
-  const char* commands;  ///< of t(une) l(ookup) e(mit) b(ench) i(nspect) d(b)
+  const char*
+      commands;  ///< of t(une) l(ookup) e(mit) b(ench) i(nspect) (d)O(ctor); db: db_options.cpp
 };
 std::span<const OptionSpec> option_specs();
 
@@ -63,5 +66,10 @@ class OptionValues {
 
   std::vector<std::pair<std::string_view, Given>> given_;
 };
+
+std::optional<int64_t> parse_integer(std::string_view text);
+
+/// "4096,4096". Throws UsageError.
+Shape parse_shape(const OptionValues& values, const std::string& text);
 
 }  // namespace nvfp4

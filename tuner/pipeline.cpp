@@ -29,8 +29,27 @@ constexpr auto kTick = std::chrono::milliseconds(200);
 // Samples that spread wider than this say more about the machine than about the kernel.
 constexpr double kMostNoise = 0.15;
 
-bool noisy(const Timing& timing) {
-  return timing.q3_us - timing.q1_us > kMostNoise * timing.median_us;
+// And so does a series of which more than a fifth had to be left out.
+constexpr double kMostDiscarded = 0.2;
+
+// Why samples are no evidence, or empty.
+std::string noise_of(const PolicyTimes& times) {
+  const auto kept = static_cast<double>(times.samples_us.size());
+  if (times.samples_us.empty() || times.discarded > kMostDiscarded * (kept + times.discarded)) {
+    return fmt::format("{} of {} rounds ran with the clock far down ({} MHz at most, {})",
+                       times.discarded, kept + times.discarded, times.clock_mhz,
+                       times.reasons.empty() ? "no reason given" : times.reasons);
+  }
+  const Quartiles q = quartiles(times.samples_us);
+  if (q.q3 - q.q1 <= kMostNoise * q.median) return {};
+  return fmt::format("half of the samples lie outside {:.2f} to {:.2f} us", q.q1, q.q3);
+}
+
+// "; clock held at 1410 MHz by power cap, 698 W": what explains a time beside the kernel.
+std::string slowdown_of(const PolicyTimes& times) {
+  if (!times.throttled) return {};
+  return fmt::format("; clock held at {} MHz by {}, {:.0f} W, {} C", times.clock_mhz, times.reasons,
+                     times.power_w, times.temperature_c);
 }
 
 }  // namespace
@@ -55,6 +74,7 @@ Evaluation Pipeline::evaluation_of(const WorkerDeath& death) {
 std::chrono::milliseconds Pipeline::compile_limit() const { return kCompileLimit; }
 
 std::chrono::milliseconds Pipeline::bench_limit() const {
+  if (workshop_.bench_limit) return *workshop_.bench_limit;
   if (workshop_.gpu.emulated()) return kEmulatedBenchLimit;
   // The first request also makes the test data: about a second for each 2^31 products.
   const int64_t products = problem_.n * problem_.k * std::min<int64_t>(max_m_, 64) * 4;
@@ -107,9 +127,9 @@ std::optional<Completion> Pipeline::next_completion() {
 }
 
 // One request to the GPU worker, waited for. Empty without a death: the user wants to stop.
-std::optional<Message> Pipeline::ask_bench(const Message& request,
-                                           std::optional<WorkerDeath>& death,
-                                           std::chrono::milliseconds extra) {
+std::optional<Message> Pipeline::ask_worker(const Message& request,
+                                            std::optional<WorkerDeath>& death,
+                                            std::chrono::milliseconds extra) {
   death.reset();
   // The worker may still be at what the user stopped.
   if (workshop_.stopped()) return std::nullopt;
@@ -127,20 +147,31 @@ std::optional<Message> Pipeline::ask_bench(const Message& request,
   return std::nullopt;
 }
 
-const Ceilings& Pipeline::ceilings() {
-  if (ceilings_) return *ceilings_;
-  const int64_t bytes = packed_bytes(problem_.n, problem_.k);
+// The same on a card that is known to be sane. `what` is blamed should it end the worker.
+std::optional<Message> Pipeline::ask_bench(std::string_view what, const Message& request,
+                                           std::optional<WorkerDeath>& death,
+                                           std::chrono::milliseconds extra) {
+  ready_card();
+  let_spare_start();
+  std::optional<Message> reply = ask_worker(request, death, extra);
+  if (death || (reply && reply->header.value("last", false))) doubt_ = what;
+  return reply;
+}
+
+const Ceilings& Pipeline::ceilings(int64_t m) {
+  const int64_t bytes = weight_bytes(problem_, m);
+  const auto known = ceilings_.find(bytes);
+  if (known != ceilings_.end()) return known->second;
   const Device& device = workshop_.gpu.facts();
-  if (device.emulated) return ceilings_.emplace(modelled_ceilings(device, bytes));
-  const Compilation reader = workshop_.cache.get_or_compile(
-      workshop_.compiler, "#include \"read_stream.cuh\"\n", problem_.arch);
-  if (!reader.ok) throw MeasureError("the read kernel does not compile: " + reader.log);
+  if (device.emulated) return ceilings_[bytes] = modelled_ceilings(device, bytes);
   std::optional<WorkerDeath> death;
-  const std::optional<Message> reply = ask_bench(
-      encode(CeilingsJob{.device = workshop_.device, .bytes = bytes, .image = reader.cubin}),
-      death);
+  const std::optional<Message> reply =
+      ask_bench("the read kernel",
+                encode(CeilingsJob{
+                    .device = workshop_.device, .bytes = bytes, .image = image_of(read_kernel())}),
+                death);
   if (death) throw MeasureError("the read ceilings cannot be measured: " + death->text);
-  return ceilings_.emplace(reply ? decode_ceilings(*reply) : modelled_ceilings(device, bytes));
+  return ceilings_[bytes] = reply ? decode_ceilings(*reply) : modelled_ceilings(device, bytes);
 }
 
 // The kernel of a config that may have been compiled by an earlier run; empty when it cannot be.
@@ -189,8 +220,9 @@ void Pipeline::prepare(const std::vector<KernelConfig>& configs) {
 
 std::optional<MatrixResult> Pipeline::matrix(int64_t n, int64_t k, int64_t m) {
   std::optional<WorkerDeath> death;
-  const std::optional<Message> reply = ask_bench(
-      encode(MatrixJob{.device = workshop_.device, .n = n, .k = k, .m = m}), death, kLibraryLimit);
+  const std::optional<Message> reply =
+      ask_bench("cuBLASLt", encode(MatrixJob{.device = workshop_.device, .n = n, .k = k, .m = m}),
+                death, kLibraryLimit);
   if (death) return MatrixResult{.error = "cuBLASLt: " + death->text};
   if (!reply) return std::nullopt;
   return decode_matrix_result(*reply);
@@ -205,7 +237,7 @@ std::optional<Evaluation> Pipeline::gate_fully(const KernelConfig& config, int64
   job.image = image_of(kernel);
   listener_.started(config);
   std::optional<WorkerDeath> death;
-  const std::optional<Message> reply = ask_bench(encode(job), death);
+  const std::optional<Message> reply = ask_bench(key.first, encode(job), death);
   listener_.finished(config);
   if (!reply && !death) return std::nullopt;
   return fully_gated_[key] = death ? evaluation_of(*death) : decode_evaluation(*reply);
@@ -239,16 +271,21 @@ std::vector<Measurement> Pipeline::finals(int64_t m, Policy policy,
 
   // All of them have run before: a death here is the machine's doing, and once is an accident.
   std::optional<WorkerDeath> death;
-  std::optional<Message> reply = ask_bench(encode(job), death);
-  if (death) reply = ask_bench(encode(job), death);
+  std::optional<Message> reply = ask_bench("a series of finals", encode(job), death);
+  if (death) reply = ask_bench("a series of finals", encode(job), death);
   if (!reply && !death) return {};
   if (death) throw MeasureError("the finals cannot be measured: " + death->text);
   const FinalsResult result = decode_finals_result(*reply);
   for (size_t i = 0; i < timed.size(); ++i) {
     Measurement& measurement = rows[timed[i]];
-    measurement.timing = timing_of(result.times.at(i), problem_, m, ceilings());
-    measurement.samples_us = result.times[i].samples_us;
-    if (noisy(measurement.timing)) measurement.verdict = Verdict::too_noisy;
+    const PolicyTimes& times = result.times.at(i);
+    const std::string noise = noise_of(times);
+    if (!noise.empty()) measurement.text = noise;
+    if (!noise.empty()) measurement.verdict = Verdict::too_noisy;
+    measurement.text += slowdown_of(times);
+    if (times.samples_us.empty()) continue;
+    measurement.timing = timing_of(times, problem_, m, ceilings(m));
+    measurement.samples_us = times.samples_us;
   }
   return rows;
 }
@@ -264,9 +301,9 @@ std::vector<Measurement> Pipeline::rows_of(const KernelConfig& config, int64_t m
     measurement.text = evaluation.text;
     if (evaluation.verdict == Verdict::ok && workshop_.gpu.emulated()) {
       measurement.timing =
-          modelled_timing(config, problem_, m, policies_[i], workshop_.gpu.facts(), ceilings());
+          modelled_timing(config, problem_, m, policies_[i], workshop_.gpu.facts(), ceilings(m));
     } else if (evaluation.verdict == Verdict::ok) {
-      measurement.timing = timing_of(evaluation.times.at(i), problem_, m, ceilings());
+      measurement.timing = timing_of(evaluation.times.at(i), problem_, m, ceilings(m));
       measurement.samples_us = evaluation.times[i].samples_us;
     }
     rows.push_back(std::move(measurement));

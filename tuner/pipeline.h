@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Candidates through compile workers and the GPU worker: many compile while one runs. Whatever
-// happens to a candidate becomes a row; nothing that happens to it reaches the tuner.
+// happens to a candidate becomes a row; nothing that happens to it reaches the tuner, unless the
+// card itself is no longer sane.
 #pragma once
 
 #include <chrono>
@@ -9,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/compiler.h"
@@ -31,6 +33,9 @@ struct Workshop {
   int jobs = 1;                ///< compile processes
   Progress& progress;
   std::function<bool()> stopped;  ///< true once the user wants to stop
+  std::string disturbance = {};   ///< why times may be disturbed; the memory of a card that others
+                                  ///< use is not watched either
+  std::optional<std::chrono::milliseconds> bench_limit = {};  ///< of one request to the GPU worker
 };
 
 /// One config and the token counts at which it is to be tried.
@@ -52,11 +57,14 @@ class Pipeline {
  public:
   using Clock = std::chrono::steady_clock;
 
+  /// Every call that runs something may throw CardError, once two fresh processes have found that
+  /// the card is not what it was before a candidate ended its worker.
   Pipeline(const Workshop& workshop, const Problem& problem, std::vector<Policy> policies,
            int64_t max_m, uint64_t seed, Listener listener);
 
-  /// Measures the read ceilings on a real GPU, models them on an emulated one. Throws MeasureError.
-  const Ceilings& ceilings();
+  /// The ceilings of launches of m tokens: measured on a real GPU, once for each number of bytes
+  /// that they read, modelled on an emulated one. Throws MeasureError.
+  const Ceilings& ceilings(int64_t m);
 
   /// Tries every task, in order, until `deadline` (which waits for a first success). At each M,
   /// stops after `enough` candidates have passed, those of `passed` included.
@@ -80,8 +88,16 @@ class Pipeline {
   struct Run;
 
   std::optional<Completion> next_completion();
-  std::optional<Message> ask_bench(const Message& request, std::optional<WorkerDeath>& death,
+  std::optional<Message> ask_bench(std::string_view what, const Message& request,
+                                   std::optional<WorkerDeath>& death,
                                    std::chrono::milliseconds extra = {});
+  std::optional<Message> ask_worker(const Message& request, std::optional<WorkerDeath>& death,
+                                    std::chrono::milliseconds extra = {});
+  void keep_spare();
+  void let_spare_start();
+  void ready_card();
+  void verify_card(const std::string& culprit);
+  Compilation read_kernel() const;
   std::optional<Compilation> compile_now(const KernelConfig& config);
   std::optional<Evaluation> gate_fully(const KernelConfig& config, int64_t m,
                                        const Compilation& kernel);
@@ -103,11 +119,12 @@ class Pipeline {
   int64_t max_m_;
   uint64_t seed_;
   Listener listener_;
-  std::optional<Ceilings> ceilings_;
+  std::map<int64_t, Ceilings> ceilings_;                               ///< by bytes read
   std::map<std::string, Compilation> kernels_;                         ///< by config text
   std::map<std::pair<std::string, int64_t>, Evaluation> fully_gated_;  ///< by config text and M
   std::deque<Completion> waiting_;  ///< compilations that ended while something else was waited for
-  size_t runs_ = 0;
+  std::optional<int64_t> free_bytes_;  ///< of the card, before anything ran; 0: unknown
+  std::optional<std::string> doubt_;   ///< what ended the last GPU worker
   WorkerSet workers_;
   int compile_role_ = 0;
   int bench_role_ = 0;

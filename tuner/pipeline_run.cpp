@@ -70,7 +70,7 @@ void Pipeline::Run::admit() {
     const Task& task = tasks[next_task];
     Item item{.candidate = task.candidate};
     for (int64_t m : task.tokens) {
-      if (wanting(m) > 0) item.tokens.push_back(m);
+      if (task.candidate.suspect || wanting(m) > 0) item.tokens.push_back(m);
     }
     // Candidates in flight may fail and leave a place: wait for them before passing over this one.
     const bool later =
@@ -117,6 +117,8 @@ void Pipeline::Run::feed_bench() {
   if (ready.empty() || !pipeline.workers_.idle(pipeline.bench_role_)) return;
   Item& item = items[ready.front()];
   if (late()) return;
+  pipeline.ready_card();
+  if (pipeline.workshop_.stopped()) return;
   EvaluateJob job =
       pipeline.evaluate_job(item.candidate.config, item.tokens[item.next], item.gate_n);
   const bool emulated = pipeline.workshop_.gpu.emulated();
@@ -127,6 +129,7 @@ void Pipeline::Run::feed_bench() {
   item.started = true;
   pipeline.workers_.submit(pipeline.bench_role_, ready.front(), encode(job),
                            pipeline.bench_limit());
+  pipeline.keep_spare();
 }
 
 // Ends an item: its rows are all there, or nobody wants them any more.
@@ -164,6 +167,8 @@ void Pipeline::Run::compiled(size_t tag, Compilation compilation,
 void Pipeline::Run::evaluated(size_t index, const Completion& completion) {
   Item& item = items[index];
   const int64_t m = item.tokens[item.next];
+  const bool lost = completion.death || completion.reply->header.value("last", false);
+  if (lost) pipeline.doubt_ = config_text(item.candidate.config);
   const Evaluation evaluation =
       completion.reply ? decode_evaluation(*completion.reply) : evaluation_of(*completion.death);
   const std::vector<Measurement> rows =
@@ -218,7 +223,9 @@ void Pipeline::Run::show() const {
 
 RunEnd Pipeline::run(const std::vector<Task>& tasks, Clock::time_point deadline, int enough,
                      const std::map<int64_t, int>& passed) {
-  ceilings();
+  for (const Task& task : tasks) {
+    for (const int64_t m : task.tokens) ceilings(m);  // while the GPU worker has nothing else to do
+  }
   Run run{
       .pipeline = *this, .tasks = tasks, .deadline = deadline, .enough = enough, .passed = passed};
   while (!workshop_.stopped()) {

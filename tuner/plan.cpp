@@ -48,15 +48,18 @@ std::vector<Task> merge_tasks(std::span<const std::vector<Candidate>> lists,
     }
   }
   for (Task& task : tasks) std::sort(task.tokens.begin(), task.tokens.end());
+  std::stable_partition(tasks.begin(), tasks.end(),
+                        [](const Task& task) { return !task.candidate.suspect; });
   return tasks;
 }
 
 bool OpenTasks::done(int enough) const {
   return std::all_of(tasks.begin(), tasks.end(), [&](const Task& task) {
-    return std::all_of(task.tokens.begin(), task.tokens.end(), [&](int64_t m) {
-      const auto found = passed.find(m);
-      return found != passed.end() && found->second >= enough;
-    });
+    return !task.candidate.suspect &&
+           std::all_of(task.tokens.begin(), task.tokens.end(), [&](int64_t m) {
+             const auto found = passed.find(m);
+             return found != passed.end() && found->second >= enough;
+           });
   });
 }
 

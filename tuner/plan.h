@@ -29,7 +29,7 @@ struct Plan {
 Plan make_plan(const TuneRequest& request, const Device& device);
 
 /// One task for each config of `lists` (candidates of tokens[i], best first): it is compiled once
-/// for all Ms that want it. Ms take turns.
+/// for all Ms that want it. Ms take turns; suspects come last.
 std::vector<Task> merge_tasks(std::span<const std::vector<Candidate>> lists,
                               std::span<const int64_t> tokens);
 
@@ -39,7 +39,8 @@ struct OpenTasks {
   int known = 0;                  ///< (config, M) pairs that it settles
   std::map<int64_t, int> passed;  ///< how many of those passed, by M
 
-  bool done(int enough) const;  ///< every M that is still wanted has `enough`
+  bool done(int enough) const;  ///< no suspect is left, and every M that is still wanted has
+                                ///< `enough`
 };
 OpenTasks open_tasks(std::span<const Task> tasks, const History& history,
                      std::span<const Policy> policies);

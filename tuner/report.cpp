@@ -17,12 +17,14 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json problem_facts(const Problem& problem, const Device& device) {
-  return {{"device", device.name},
-          {"emulated", device.emulated},
-          {"arch", sm_name(problem.arch)},
-          {"n", problem.n},
-          {"k", problem.k},
-          {"act", name(problem.act)}};
+  Json facts = {{"device", device.name},
+                {"emulated", device.emulated},
+                {"arch", sm_name(problem.arch)},
+                {"n", problem.n},
+                {"k", problem.k},
+                {"act", name(problem.act)}};
+  if (problem.kind == ProblemKind::grouped) facts["experts"] = problem.experts;
+  return facts;
 }
 
 // Zero stands for unknown in a timing.

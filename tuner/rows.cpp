@@ -17,7 +17,7 @@ namespace {
 // Fills what follows from the median.
 void derive(Timing& timing, const Problem& problem, int64_t m, const Ceilings& ceilings) {
   const double seconds = timing.median_us * 1e-6;
-  const auto bytes = static_cast<double>(packed_bytes(problem.n, problem.k));
+  const auto bytes = static_cast<double>(weight_bytes(problem, m));
   const double flops = 2.0 * static_cast<double>(m) * static_cast<double>(problem.n) *
                        static_cast<double>(problem.k);
   timing.gbps = bytes / seconds * 1e-9;
@@ -80,7 +80,8 @@ Timing timing_of(const PolicyTimes& times, const Problem& problem, int64_t m,
                 .q3_us = q.q3,
                 .samples = static_cast<int>(times.samples_us.size()),
                 .clock_mhz = times.clock_mhz,
-                .throttled = times.throttled};
+                .throttled = times.throttled,
+                .temperature_c = times.temperature_c};
   derive(timing, problem, m, ceilings);
   return timing;
 }

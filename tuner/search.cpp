@@ -22,8 +22,8 @@ constexpr int kFamilyProposals = 4;
 // Collects candidates: each config once, only legal ones, blocked ones never.
 class Selection {
  public:
-  Selection(const Device& device, const SearchOptions& options)
-      : device_(device), options_(options) {
+  Selection(const Problem& problem, const Device& device, const SearchOptions& options)
+      : problem_(problem), device_(device), options_(options) {
     for (const Suspect& suspect : options.suspects) {
       if (suspect.blocked()) seen_.insert(config_text(suspect.config));
     }
@@ -31,7 +31,7 @@ class Selection {
 
   bool add(KernelConfig config, Origin origin) {
     if (origin != Origin::requested) config.pdl = options_.pdl;
-    if (illegal_reason(config, device_)) return false;
+    if (illegal_reason(config, problem_, device_)) return false;
     if (!seen_.insert(config_text(config)).second) return false;
     chosen_.push_back({.config = config, .origin = origin});
     return true;
@@ -39,14 +39,18 @@ class Selection {
 
   std::vector<Candidate> take() {
     // A candidate that was in flight when a tuner died may do it again: the others come first.
-    std::stable_partition(chosen_.begin(), chosen_.end(), [&](const Candidate& candidate) {
-      return std::none_of(options_.suspects.begin(), options_.suspects.end(),
-                          [&](const Suspect& s) { return s.config == candidate.config; });
-    });
+    for (Candidate& candidate : chosen_) {
+      candidate.suspect =
+          std::any_of(options_.suspects.begin(), options_.suspects.end(),
+                      [&](const Suspect& s) { return s.config == candidate.config; });
+    }
+    std::stable_partition(chosen_.begin(), chosen_.end(),
+                          [](const Candidate& candidate) { return !candidate.suspect; });
     return std::move(chosen_);
   }
 
  private:
+  const Problem& problem_;
   const Device& device_;
   const SearchOptions& options_;
   llvm::StringSet<> seen_;
@@ -80,7 +84,7 @@ std::string_view name(Origin origin) {
 
 std::vector<Candidate> choose_candidates(const Problem& problem, int64_t m, const Device& device,
                                          const SearchOptions& options) {
-  Selection selection(device, options);
+  Selection selection(problem, device, options);
   if (!options.requested.empty()) {
     for (const KernelConfig& config : options.requested) selection.add(config, Origin::requested);
     return selection.take();
@@ -125,7 +129,8 @@ size_t choose_winner(std::span<const Finalist> finalists, double tie_band) {
   for (const Finalist& finalist : finalists) fastest = std::min(fastest, finalist.ratio);
   size_t best = finalists.size();
   for (size_t i = 0; i < finalists.size(); ++i) {
-    if (finalists[i].ratio > fastest * (1 + tie_band)) continue;
+    const double band = std::max(tie_band, finalists[i].uncertainty);
+    if (finalists[i].ratio > fastest * (1 + band)) continue;
     if (best == finalists.size() || content(finalists[i]) < content(finalists[best])) best = i;
   }
   return best;

@@ -24,6 +24,7 @@ std::string_view name(Origin origin);
 struct Candidate {
   KernelConfig config;
   Origin origin = Origin::model;
+  bool suspect = false;  ///< was in flight when a tuner died: last, but tried whatever has passed
 };
 
 struct SearchOptions {
@@ -46,9 +47,11 @@ struct Finalist {
   KernelConfig config;
   double ratio = 1;         ///< median over rounds of its time over the fastest's; >= about 1
   bool is_default = false;  ///< the cost model's choice
+  double uncertainty = 0;   ///< half of the ratio's 95 % interval
 };
 
-/// Index of the winner: among those within `tie_band` of the fastest, the default config, else the
+/// Index of the winner: among those within `tie_band` (or, where that is wider, their uncertainty)
+/// of the fastest, the default config, else the
 /// first in a fixed order of content (no cross-CTA sums, fewer of them, less shared memory, fewer
 /// threads, then spelling), so that noise does not decide.
 size_t choose_winner(std::span<const Finalist> finalists, double tie_band);

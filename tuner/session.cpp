@@ -55,7 +55,8 @@ std::string user_database(const CommandLine& line, const Terminal& terminal) {
 
 Snapshot open_snapshot(const CommandLine& line, const Device& device, const Terminal& terminal) {
   Warnings warnings;
-  Snapshot snapshot = load_snapshot(device, user_database(line, terminal), shipped_databases(), warnings);
+  Snapshot snapshot =
+      load_snapshot(device, user_database(line, terminal), shipped_databases(), warnings);
   for (const std::string& warning : warnings) warn(terminal, warning);
   return snapshot;
 }
@@ -68,7 +69,11 @@ CacheOptions cache_options(const CommandLine& line, const Terminal& terminal) {
 }
 
 OpenWorkshop::OpenWorkshop(const CommandLine& line, const Gpu& gpu, const Terminal& terminal)
-    : compiler_(Compiler::open(gpu.driver().version())),
+    : claim_(gpu, {.wait = line.wait,
+                   .shared = line.shared,
+                   .say = [&terminal](const std::string& text) { warn(terminal, text); },
+                   .stopped = terminal.interrupted}),
+      compiler_(Compiler::open(gpu.driver().version())),
       options_(cache_options(line, terminal)),
       cache_(options_),
       progress_(terminal.write, terminal.rewritable),
@@ -79,6 +84,7 @@ OpenWorkshop::OpenWorkshop(const CommandLine& line, const Gpu& gpu, const Termin
                 .cache_options = options_,
                 .jobs = line.jobs > 0 ? line.jobs : default_jobs(gpu.emulated()),
                 .progress = progress_,
-                .stopped = terminal.interrupted} {}
+                .stopped = terminal.interrupted,
+                .disturbance = claim_.disturbance()} {}
 
 }  // namespace nvfp4

@@ -10,6 +10,7 @@
 #include "runtime/cubin_cache.h"
 #include "runtime/gpu.h"
 #include "runtime/lookup.h"
+#include "tuner/card_claim.h"
 #include "tuner/commands.h"
 #include "tuner/pipeline.h"
 #include "tuner/progress.h"
@@ -29,7 +30,8 @@ Snapshot open_snapshot(const CommandLine& line, const Device& device, const Term
 
 CacheOptions cache_options(const CommandLine& line, const Terminal& terminal);
 
-/// A workshop and what it refers to. The GPU and the terminal outlive it.
+/// A workshop and what it refers to, on a card that is claimed. The GPU and the terminal outlive
+/// it.
 class OpenWorkshop {
  public:
   OpenWorkshop(const CommandLine& line, const Gpu& gpu, const Terminal& terminal);
@@ -40,6 +42,7 @@ class OpenWorkshop {
   const Workshop* operator->() const { return &workshop_; }
 
  private:
+  CardClaim claim_;
   Compiler compiler_;
   CacheOptions options_;
   CubinCache cache_;

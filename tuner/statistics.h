@@ -7,6 +7,9 @@
 
 namespace nvfp4 {
 
+/// Ratios of times within this of 1 are ties: such differences change from day to day.
+constexpr double kTieBand = 0.02;
+
 struct Quartiles {
   double q1 = 0;
   double median = 0;

@@ -239,7 +239,7 @@ void SuiteRun::run_shape(const Shape& shape, const std::vector<int64_t>& tokens)
   show(shape, tokens.front());
   Pipeline pipeline(shop, problem, policies_, tokens.back(), request_.seed,
                     {.started = ignore, .measured = keep, .finished = ignore});
-  const Ceilings& ceilings = pipeline.ceilings();
+  const Ceilings& ceilings = pipeline.ceilings(tokens.back());
   if (shop_.stopped()) return;  // before anything is taken from a measurement that was cut short
   take_ceilings(shape, ceilings);
   if (!std::exchange(rate_known_, true)) measure_rate(pipeline);

@@ -84,15 +84,17 @@ WorkerSet::~WorkerSet() {
 }
 
 int WorkerSet::add_role(std::vector<std::string> command, int count) {
-  commands_.push_back(std::move(command));
-  const int role = static_cast<int>(commands_.size()) - 1;
+  roles_.push_back({.command = std::move(command), .count = count});
+  const int role = static_cast<int>(roles_.size()) - 1;
   for (int i = 0; i < count; ++i) processes_.push_back(Process{.role = role});
   return role;
 }
 
-bool WorkerSet::idle(int role) const {
+bool WorkerSet::idle(int role) const { return busy(role) < roles_[role].count; }
+
+bool WorkerSet::warming(int role) const {
   return std::any_of(processes_.begin(), processes_.end(),
-                     [&](const Process& p) { return p.role == role && !p.busy; });
+                     [&](const Process& p) { return p.role == role && p.warming && !p.busy; });
 }
 
 int WorkerSet::busy(int role) const {
@@ -110,7 +112,7 @@ void WorkerSet::start(Process& process) {
   setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
 
   std::vector<char*> argv;
-  for (std::string& argument : commands_[process.role]) argv.push_back(argument.data());
+  for (std::string& argument : roles_[process.role].command) argv.push_back(argument.data());
   argv.push_back(nullptr);
   const pid_t parent = getpid();
   const pid_t child = fork();
@@ -125,16 +127,48 @@ void WorkerSet::start(Process& process) {
   process.received.clear();
 }
 
+void WorkerSet::keep_spare(int role, const Message& request, std::chrono::milliseconds limit) {
+  if (!roles_[role].spare) return;
+  Process* empty = nullptr;
+  for (Process& process : processes_) {
+    if (process.role != role || process.busy) continue;
+    if (process.pid > 0) return;
+    empty = &process;
+  }
+  if (empty == nullptr) empty = &processes_.emplace_back(Process{.role = role});
+  start(*empty);
+  empty->warming = true;
+  empty->deadline = Clock::now() + limit;
+  // A process that does not even take this shows in wait().
+  send_all(empty->channel, encode(request));
+}
+
+// Sees a spare through its warm-up, which no request must answer for; it may be gone afterwards.
+void WorkerSet::finish_warm_up(Process& process) {
+  while (process.pid > 0 && process.warming) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(process.deadline - Clock::now());
+    pollfd fd = {.fd = process.channel, .events = POLLIN, .revents = 0};
+    poll(&fd, 1, static_cast<int>(std::max<int64_t>(left.count(), 0)));
+    if (fd.revents != 0) {
+      receive(process);
+    } else if (Clock::now() >= process.deadline) {
+      end(process, WorkerDeath::Cause::hung, "no answer within the time limit");
+    }
+  }
+}
+
 void WorkerSet::submit(int role, size_t tag, const Message& request,
                        std::chrono::milliseconds limit) {
-  // A process that already knows the work (loaded libraries, data on the device) is preferred.
-  auto better = [](const Process& a, const Process& b) { return (a.pid > 0) > (b.pid > 0); };
+  // A process that already knows the work (loaded libraries, data on the device) is preferred, then
+  // one that is about to.
+  const auto rank = [](const Process& p) { return p.pid < 0 ? 2 : p.warming ? 1 : 0; };
   Process* chosen = nullptr;
   for (Process& process : processes_) {
     if (process.role != role || process.busy) continue;
-    if (chosen == nullptr || better(process, *chosen)) chosen = &process;
+    if (chosen == nullptr || rank(process) < rank(*chosen)) chosen = &process;
   }
-  if (chosen == nullptr) throw WorkerError("no idle worker for a request");
+  if (chosen == nullptr || !idle(role)) throw WorkerError("no idle worker for a request");
+  finish_warm_up(*chosen);
   const std::string frame = encode(request);
   // An idle worker may have died since its last reply: one fresh process gets a second chance.
   for (int attempt = 0; attempt < 2; ++attempt) {
@@ -152,7 +186,7 @@ std::optional<Completion> WorkerSet::wait(std::chrono::milliseconds timeout) {
   std::vector<Process*> owners;
   Clock::time_point wake = Clock::now() + timeout;
   for (Process& process : processes_) {
-    if (!process.busy) continue;
+    if (!process.busy && !process.warming) continue;
     fds.push_back({.fd = process.channel, .events = POLLIN, .revents = 0});
     owners.push_back(&process);
     wake = std::min(wake, process.deadline);
@@ -164,8 +198,11 @@ std::optional<Completion> WorkerSet::wait(std::chrono::milliseconds timeout) {
     if (std::optional<Completion> completion = receive(*owners[i])) return completion;
   }
   for (Process* process : owners) {
-    if (Clock::now() < process->deadline) continue;
-    return end(*process, WorkerDeath::Cause::hung, "no answer within the time limit");
+    const bool over = process->pid > 0 && Clock::now() >= process->deadline;
+    if (!over) continue;
+    const bool asked = process->busy;
+    Completion death = end(*process, WorkerDeath::Cause::hung, "no answer within the time limit");
+    if (asked) return death;
   }
   return std::nullopt;
 }
@@ -175,19 +212,31 @@ std::optional<Completion> WorkerSet::receive(Process& process) {
   char chunk[1 << 16];
   const ssize_t got = recv(process.channel, chunk, sizeof chunk, MSG_DONTWAIT);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return std::nullopt;
-  if (got <= 0) return end(process, WorkerDeath::Cause::died, "");
-  process.received.append(chunk, static_cast<size_t>(got));
-  try {
-    std::optional<Message> message = decode(process.received);
-    if (!message) return std::nullopt;
-    process.busy = false;
-    Completion completion{.role = process.role, .tag = process.tag};
-    if (message->header.value("last", false)) end(process, WorkerDeath::Cause::died, "");
-    completion.reply = std::move(message);
-    return completion;
-  } catch (const MessageError& error) {
-    return end(process, WorkerDeath::Cause::garbage, error.what());
+  const bool asked = process.busy;
+  std::optional<Completion> completion;
+  if (got <= 0) {
+    completion = end(process, WorkerDeath::Cause::died, "");
+  } else {
+    process.received.append(chunk, static_cast<size_t>(got));
+    try {
+      completion = take_reply(process);
+    } catch (const MessageError& error) {
+      completion = end(process, WorkerDeath::Cause::garbage, error.what());
+    }
   }
+  return asked ? std::move(completion) : std::nullopt;
+}
+
+// The reply to the request, once it is whole.
+std::optional<Completion> WorkerSet::take_reply(Process& process) {
+  std::optional<Message> message = decode(process.received);
+  if (!message) return std::nullopt;
+  process.busy = false;
+  process.warming = false;
+  Completion completion{.role = process.role, .tag = process.tag};
+  if (message->header.value("last", false)) end(process, WorkerDeath::Cause::died, "");
+  completion.reply = std::move(message);
+  return completion;
 }
 
 // Makes sure that the process is gone and reports the request it had. An empty text means that the
@@ -199,13 +248,14 @@ Completion WorkerSet::end(Process& process, WorkerDeath::Cause cause, std::strin
   if (!ending || !reap(process.pid, status, std::chrono::seconds(2))) {
     kill(process.pid, SIGKILL);
     if (!reap(process.pid, status, std::chrono::seconds(10))) {
-      throw WorkerError(
+      throw WorkerStuck(
           fmt::format("worker process {} does not end 10 s after it was killed: its GPU is suspect",
                       process.pid));
     }
   }
   close(process.channel);
   if (text.empty()) text = exit_text(status);
+  if (process.warming) roles_[process.role].spare = false;
   Completion completion{.role = process.role,
                         .tag = process.tag,
                         .death = WorkerDeath{.cause = cause, .text = std::move(text)}};

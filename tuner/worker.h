@@ -17,10 +17,16 @@
 
 namespace nvfp4 {
 
-/// A worker process that cannot be started at all.
+/// A worker process that cannot be started.
 class WorkerError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+};
+
+/// One that does not end: the kernel it started may still run. The card is suspect.
+class WorkerStuck : public WorkerError {
+ public:
+  using WorkerError::WorkerError;
 };
 
 /// How a request ended when it did not end with a reply.
@@ -40,7 +46,8 @@ struct Completion {
 
 /// Workers of one or more roles. Each role has its own command and its own number of processes,
 /// which start with their first request, live on from request to request, and are replaced when
-/// they die. Destroying the set kills what is left. Not for use by several threads.
+/// they die: by a spare that is already warm, where one is kept. Destroying the set kills what is
+/// left. Not for use by several threads.
 class WorkerSet {
  public:
   WorkerSet() = default;
@@ -53,6 +60,11 @@ class WorkerSet {
 
   bool idle(int role) const;  ///< a process of this role can take a request now
   int busy(int role) const;   ///< requests under way
+
+  /// Has one process of the role, beside those at work, started and warmed up with `request`, whose
+  /// reply nobody sees. Once a spare died of that, there are none any more.
+  void keep_spare(int role, const Message& request, std::chrono::milliseconds limit);
+  bool warming(int role) const;  ///< a spare is not yet ready
 
   /// Starts `request` on an idle process; it is killed when `limit` passes without a whole reply.
   /// Throws WorkerError when no process can be started.
@@ -68,16 +80,25 @@ class WorkerSet {
     pid_t pid = -1;
     int channel = -1;
     bool busy = false;
+    bool warming = false;  ///< the next reply is that of keep_spare()
     size_t tag = 0;
     std::chrono::steady_clock::time_point deadline;
     std::string received;
   };
 
+  struct Role {
+    std::vector<std::string> command;
+    int count = 0;  ///< requests that may be under way
+    bool spare = true;
+  };
+
   void start(Process& process);
+  void finish_warm_up(Process& process);
+  std::optional<Completion> take_reply(Process& process);
   std::optional<Completion> receive(Process& process);
   Completion end(Process& process, WorkerDeath::Cause cause, std::string text);
 
-  std::vector<std::vector<std::string>> commands_;
+  std::vector<Role> roles_;
   std::vector<Process> processes_;
 };
 

@@ -12,7 +12,6 @@
 namespace nvfp4 {
 namespace {
 
-constexpr size_t kShortText = 128;  // hashes, versions, names
 constexpr size_t kLongText = 2048;  // commands, reasons
 constexpr size_t kMaxSamples = 4096;
 

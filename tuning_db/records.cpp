@@ -151,6 +151,9 @@ std::optional<std::string> record_error(const Measurement& r) {
   }
   if (r.kernel.spill_bytes < 0 || r.kernel.smem_bytes < 0) return "negative kernel facts";
   if (r.samples_us.size() > 4096) return fmt::format("{} samples kept", r.samples_us.size());
+  for (const float sample : r.samples_us) {
+    if (!std::isfinite(sample) || sample < 0) return fmt::format("a sample of {} us", sample);
+  }
   return timing_error(r.timing, r.verdict);
 }
 

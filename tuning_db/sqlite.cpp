@@ -149,6 +149,13 @@ std::optional<std::string> Connection::query_text(const char* sql) {
   return std::nullopt;
 }
 
+void Connection::vacuum() {
+  // It attaches a file of its own.
+  const int limit = sqlite3_limit(handle_.get(), SQLITE_LIMIT_ATTACHED, 1);
+  execute("VACUUM");
+  sqlite3_limit(handle_.get(), SQLITE_LIMIT_ATTACHED, limit);
+}
+
 bool Connection::read_only() const { return sqlite3_db_readonly(handle_.get(), "main") == 1; }
 
 void Statement::Finalize::operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }

@@ -45,6 +45,9 @@ class Connection {
   std::optional<int64_t> query_integer(const char* sql);
   std::optional<std::string> query_text(const char* sql);
 
+  /// Rewrites the file without its free pages.
+  void vacuum();
+
   /// True when SQLite could open the file only for reading.
   bool read_only() const;
 

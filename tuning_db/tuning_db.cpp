@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every public operation is one transaction over a handful of tables. Equal devices, problems and
-// kernels share one row, found by comparing decoded rows, so that a row gone bad is not used again.
+// Every public operation is one transaction over a handful of tables.
 #include "tuning_db/tuning_db.h"
 
 #include <fmt/format.h>
@@ -8,133 +7,9 @@
 #include <algorithm>
 
 #include "generator/config_text.h"
-#include "tuning_db/codec.h"
-#include "tuning_db/database_file.h"
+#include "tuning_db/tuning_db_state.h"
 
 namespace nvfp4 {
-
-struct TuningDb::State {
-  std::vector<std::string> warnings;
-  Connection connection;
-
-  State(const std::string& path, Access access)
-      : connection(open_database(path, access, warnings)) {}
-
-  void report(const std::string& table, int64_t id, const std::string& reason) {
-    std::string line =
-        fmt::format("database {}: {} row {} skipped: {}", connection.path(), table, id, reason);
-    if (std::find(warnings.begin(), warnings.end(), line) == warnings.end()) {
-      warnings.push_back(std::move(line));
-    }
-  }
-
-  void scan(const std::string& table, const VisitRow& visit, const std::string& where = "",
-            const Value& parameter = {}) {
-    scan_rows(connection, table, where, parameter, visit,
-              [&](int64_t id, const std::string& reason) { report(table, id, reason); });
-  }
-
-  /// The id of the valid row that equals `record`, made if there is none.
-  template <typename Record, typename Decode>
-  int64_t intern(const std::string& table, const Record& record, Decode decode,
-                 const std::string& where = "", const Value& parameter = {}) {
-    int64_t found = 0;
-    scan(
-        table,
-        [&](int64_t id, RowReader row) {
-          if (found == 0 && decode(row) == record) found = id;
-        },
-        where, parameter);
-    return found != 0 ? found : insert_row(connection, table, encode(record));
-  }
-
-  int64_t device_id(const DeviceKey& device) { return intern("device", device, decode_device); }
-  int64_t problem_id(const Problem& problem) { return intern("problem", problem, decode_problem); }
-  int64_t kernel_id(const KernelRecord& kernel) {
-    return intern("kernel", kernel, decode_kernel, "config=?1", config_text(kernel.config));
-  }
-
-  /// Every valid row that others refer to. Kernels are many, so only readers ask for them.
-  References references() {
-    References r = references_without_kernels();
-    scan("kernel", [&](int64_t id, RowReader row) { r.kernels[id] = decode_kernel(row); });
-    return r;
-  }
-
-  References references_without_kernels() {
-    References r;
-    scan("device", [&](int64_t id, RowReader row) { r.devices[id] = decode_device(row); });
-    scan("toolchain", [&](int64_t id, RowReader row) { r.toolchains[id] = decode_toolchain(row); });
-    scan("problem", [&](int64_t id, RowReader row) { r.problems[id] = decode_problem(row); });
-    scan("run", [&](int64_t id, RowReader row) { r.runs[id] = decode_run(row, id, r); });
-    return r;
-  }
-
-  /// Appends a record that belongs to a problem.
-  template <typename Record>
-  int64_t append(const std::string& table, const Record& record) {
-    demand_valid(record, table.c_str());
-    Transaction transaction(connection, Transaction::Kind::write);
-    const int64_t id = insert_row(connection, table, encode(record, problem_id(record.problem)));
-    transaction.commit();
-    return id;
-  }
-
-  /// Every valid record of a table.
-  template <typename Decode>
-  auto read(const std::string& table, Decode decode) {
-    Transaction transaction(connection, Transaction::Kind::read);
-    const References of = references_without_kernels();
-    std::vector<decltype(decode(RowReader({}), 0, of))> records;
-    scan(table, [&](int64_t id, RowReader row) { records.push_back(decode(row, id, of)); });
-    return records;
-  }
-
-  /// The device of a run of this database.
-  DeviceKey device_of(int64_t run) {
-    std::optional<DeviceKey> device;
-    scan(
-        "run",
-        [&](int64_t, RowReader row) {
-          scan(
-              "device", [&](int64_t, RowReader values) { device = decode_device(values); }, "id=?1",
-              row.integer());
-        },
-        "id=?1", run);
-    if (!device) throw DatabaseError(fmt::format("database {}: no run {}", connection.path(), run));
-    return *device;
-  }
-
-  /// Why `winner` is not what its evidence shows; fills in what the evidence knows.
-  std::optional<std::string> justify(Winner& winner, const References& references) {
-    std::optional<Measurement> row;
-    scan(
-        "measurement",
-        [&](int64_t id, RowReader values) { row = decode_measurement(values, id, references); },
-        "id=?1", winner.evidence);
-    if (!row) return fmt::format("evidence {} is missing or bad", winner.evidence);
-    if (row->verdict != Verdict::ok) {
-      return fmt::format("evidence {} has verdict {}", winner.evidence, name(row->verdict));
-    }
-    if (row->kernel.config != winner.config || row->problem != winner.problem ||
-        row->device != winner.device || row->policy != winner.policy ||
-        row->provenance != winner.provenance || row->m != winner.m_tuned) {
-      return fmt::format("evidence {} is of another candidate", winner.evidence);
-    }
-    winner.code_hash = row->kernel.code_hash;
-    winner.expected_us = row->timing.median_us;
-    winner.f = row->timing.f;
-    return std::nullopt;
-  }
-
-  template <typename Record>
-  void demand_valid(const Record& record, const char* what) const {
-    if (const auto error = record_error(record)) {
-      throw DatabaseError(
-          fmt::format("database {}: {} refused: {}", connection.path(), what, *error));
-    }
-  }
-};
 
 TuningDb::TuningDb(const std::string& path, Access access)
     : state_(std::make_unique<State>(path, access)) {}
@@ -232,7 +107,12 @@ void TuningDb::store(const Winner& winner) {
   state_->demand_valid(winner, "winner");
   Transaction transaction(state_->connection, Transaction::Kind::write);
   Winner justified = winner;
-  if (const auto error = state_->justify(justified, state_->references())) {
+  // Only the kernel of the evidence is wanted: a file has thousands.
+  References references = state_->references_without_kernels();
+  state_->scan(
+      "kernel", [&](int64_t id, RowReader row) { references.kernels[id] = decode_kernel(row); },
+      "id=(SELECT kernel FROM measurement WHERE id=?1)", winner.evidence);
+  if (const auto error = state_->justify(justified, references)) {
     throw DatabaseError(fmt::format("database {}: winner refused: {}", path(), *error));
   }
   const WinnerIds ids{.device = state_->device_id(winner.device),

@@ -125,6 +125,20 @@ class TuningDb {
   };
   Counts counts();
 
+  /// What compact() took away.
+  struct Compaction {
+    int64_t bytes_before = 0;
+    int64_t bytes_after = 0;
+    int64_t measurements = 0;  ///< rows that a better-founded one of the same toolchain replaces
+    int64_t samples = 0;       ///< rows whose raw samples went; their quartiles stay
+    int64_t bad_rows = 0;      ///< rows that nobody could read
+    int64_t unused = 0;        ///< runs, kernels, problems, toolchains, devices without a row left
+  };
+
+  /// Makes the file smaller without a change to what it answers: winners, their evidence, what is
+  /// compared with another run, and the best-founded row of every candidate stay.
+  Compaction compact();
+
  private:
   struct State;
   std::unique_ptr<State> state_;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "generator/config_text.h"
+#include "tuning_db/codec.h"
 
 namespace nvfp4 {
 namespace {
@@ -19,6 +20,8 @@ constexpr std::string_view kColumns =
     "n,k,act,policy,m_lo,m_hi,m,us,us_q1,us_q3,samples,gbps,pct_ceiling,tflops,f,clock_mhz,"
     "registers,smem_bytes,code_hash,nvrtc,driver,template_digest,config";
 constexpr size_t kFields = 23;
+constexpr size_t kCodeHash = 18;  // the first of the texts
+constexpr size_t kConfig = 22;
 // The source is not in the text: what was run is the machine code, and its hash is.
 const std::string kUnknownSource(64, '0');
 
@@ -27,8 +30,9 @@ struct Line {
   std::string_view name;
   int number = 0;
 
+  std::string place() const { return fmt::format("{}:{}", name, number); }
   [[noreturn]] void refuse(const std::string& why) const {
-    throw DatabaseError(fmt::format("{}:{}: {}", name, number, why));
+    throw DatabaseError(fmt::format("{}: {}", place(), why));
   }
 };
 
@@ -60,13 +64,9 @@ std::vector<std::string_view> fields_of(const Line& line) {
   return fields;
 }
 
-struct Row {
-  RunRecord run;
-  Measurement evidence;
-  Winner winner;
-};
+using ParsedRow = ParsedWinners::Row;
 
-Row row_of(const Line& line, const Device& device) {
+ParsedRow row_of(const Line& line, const Device& device) {
   const std::vector<std::string_view> f = fields_of(line);
   const auto integer = [&](size_t i) { return number_of<int64_t>(f[i], line); };
   const auto real = [&](size_t i) { return number_of<double>(f[i], line); };
@@ -78,12 +78,15 @@ Row row_of(const Line& line, const Device& device) {
   if (!policy) line.refuse(fmt::format("'{}' is no launch policy", f[3]));
   if (!config) line.refuse(fmt::format("'{}' is no config", f[22]));
 
-  Row row;
+  for (size_t i = kCodeHash; i < kConfig; ++i) {
+    if (clean_text(f[i], kShortText) != f[i]) line.refuse("a text is too long or not clean");
+  }
+  ParsedRow row{.place = line.place()};
   row.run = {.device = key_of(device),
              .device_name = device.name,
              .toolchain = {std::string(f[19]), std::string(f[20]), std::string(f[21])},
              .command = "made of text"};
-  Measurement& m = row.evidence;
+  Measurement& m = row.winner.evidence;
   m.kernel = {.config = *config,
               .source_hash = kUnknownSource,
               .code_hash = std::string(f[18]),
@@ -92,7 +95,8 @@ Row row_of(const Line& line, const Device& device) {
   m.problem = {.n = integer(0), .k = integer(1), .act = *act, .arch = device.arch};
   m.m = integer(6);
   m.policy = *policy;
-  m.device = key_of(device);
+  m.device = row.run.device;
+  m.toolchain = row.run.toolchain;
   m.timing = {.median_us = real(7),
               .q1_us = real(8),
               .q3_us = real(9),
@@ -104,7 +108,7 @@ Row row_of(const Line& line, const Device& device) {
               .clock_mhz = real(15)};
   if (const auto error = record_error(m)) line.refuse(*error);
 
-  Winner& w = row.winner;
+  Winner& w = row.winner.winner;
   w.device = m.device;
   w.problem = m.problem;
   w.policy = m.policy;
@@ -171,7 +175,8 @@ auto sort_key(const Winner& w) {
 std::string winners_text(TuningDb& database) {
   std::vector<Winner> winners = database.winners();
   std::erase_if(winners, [](const Winner& w) {
-    return w.device.emulated || w.provenance != Provenance::measured;
+    return w.device.emulated || w.provenance != Provenance::measured ||
+           w.origin == WinnerOrigin::imported || w.problem.kind != ProblemKind::dense;
   });
   if (winners.empty()) throw DatabaseError("no winner was measured on a real card");
   const DeviceKey key = winners.front().device;
@@ -202,27 +207,39 @@ std::string winners_text(TuningDb& database) {
   return text;
 }
 
-int64_t add_winners_text(TuningDb& database, std::string_view text, std::string_view name) {
+ParsedWinners parse_winners_text(std::string_view text, std::string_view name) {
   Text lines(text, name);
   const Device device = device_of(lines);
   if (!lines.next() || lines.line().text != kColumns) {
     lines.line().refuse(fmt::format("the columns are not {}", kColumns));
   }
-  std::vector<Row> rows;
-  while (lines.next()) rows.push_back(row_of(lines.line(), device));
-  if (rows.empty()) lines.line().refuse("no winner");
+  ParsedWinners parsed;
+  while (lines.next()) {
+    try {
+      parsed.rows.push_back(row_of(lines.line(), device));
+    } catch (const DatabaseError& error) {
+      parsed.defects.emplace_back(error.what());
+    }
+  }
+  if (parsed.rows.empty() && parsed.defects.empty()) lines.line().refuse("no winner");
+  return parsed;
+}
 
+int64_t add_winners_text(TuningDb& database, std::string_view text, std::string_view name) {
+  ParsedWinners parsed = parse_winners_text(text, name);
+  if (!parsed.defects.empty()) throw DatabaseError(parsed.defects.front());
   TuningDb::Batch batch(database);
   std::map<std::tuple<std::string, std::string, std::string>, int64_t> runs;
-  for (Row& row : rows) {
+  for (ParsedRow& row : parsed.rows) {
     const Toolchain& tools = row.run.toolchain;
     int64_t& run = runs[{tools.nvrtc, tools.driver, tools.template_digest}];
     if (run == 0) run = database.add_run(row.run);
-    row.winner.evidence = database.add(run, row.evidence);
-    database.store(row.winner);
+    Winner& winner = row.winner.winner;
+    winner.evidence = database.add(run, row.winner.evidence);
+    database.store(winner);
   }
   batch.commit();
-  return static_cast<int64_t>(rows.size());
+  return static_cast<int64_t>(parsed.rows.size());
 }
 
 }  // namespace nvfp4

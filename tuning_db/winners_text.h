@@ -18,7 +18,9 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "tuning_db/merge.h"
 #include "tuning_db/tuning_db.h"
 
 namespace nvfp4 {
@@ -26,6 +28,20 @@ namespace nvfp4 {
 /// The measured winners of `database` on a real card. Throws DatabaseError when there is none, or
 /// when they are of several cards.
 std::string winners_text(TuningDb& database);
+
+/// What a text holds: for each good line a winner, and a sentence for each bad one.
+struct ParsedWinners {
+  struct Row {
+    RunRecord run;
+    FoundedWinner winner;
+    std::string place;  ///< "card.csv:8"
+  };
+  std::vector<Row> rows;
+  std::vector<std::string> defects;  ///< with their places, in the order of lines
+};
+
+/// Throws DatabaseError when the text is none of ours, with `name` and the line.
+ParsedWinners parse_winners_text(std::string_view text, std::string_view name);
 
 /// Adds what `text` holds to `database`, in one transaction, and returns the number of winners.
 /// Throws DatabaseError with `name` and the line of the first defect; nothing is added then.

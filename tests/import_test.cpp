@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// What strangers send: hints when it can be true, a line about each row when it cannot.
+#include "tuning_db/import.h"
+
+#include <doctest/doctest.h>
+
+#include "runtime/lookup.h"
+#include "tests/raw_sqlite.h"
+#include "tests/temporary_folder.h"
+#include "tests/tuning_db_fixture.h"
+#include "tuning_db/plausible.h"
+#include "tuning_db/winners_text.h"
+
+using namespace nvfp4;
+
+namespace {
+
+TuningDb memory() { return TuningDb("", Access::memory); }
+
+TuningDb theirs() {
+  TuningDb database = memory();
+  const int64_t run = database.add_run(run_on(h100()));
+  add_winner(database, run, h100(), measurement_of(config_of(64), 64, 9.25));
+  add_winner(database, run, h100(), measurement_of(config_of(8), 1, 4.5));
+  return database;
+}
+
+std::string with(std::string text, const std::string& from, const std::string& to) {
+  const size_t at = text.find(from);
+  REQUIRE(at != std::string::npos);
+  return text.replace(at, from.size(), to);
+}
+
+}  // namespace
+
+TEST_SUITE("import") {
+  TEST_CASE("imported winners are hints: they are stored, and answer no lookup") {
+    TuningDb database = memory();
+    TuningDb sent = theirs();
+    const ImportResult result = import_winners(database, sent);
+    CHECK(result.winners == 2);
+    CHECK(result.refused.empty());
+    std::vector<Snapshot::Entry> entries;
+    for (const Winner& winner : database.winners()) {
+      CHECK(winner.origin == WinnerOrigin::imported);
+      entries.push_back({winner, Layer::user});
+    }
+    CHECK(entries.size() == 2);
+    CHECK(Snapshot(h100(), entries).size() == 0);
+    for (const RunRecord& run : database.runs()) CHECK(run.purpose == Purpose::imported);
+    for (const Measurement& row : database.measurements()) {
+      CHECK(row.purpose == Purpose::imported);
+    }
+    CHECK_THROWS_WITH(winners_text(database), "no winner was measured on a real card");
+  }
+
+  TEST_CASE("text and database bring the same winners, and a second time changes nothing") {
+    TuningDb sent = theirs();
+    const std::string text = winners_text(sent);
+    TuningDb by_text = memory(), by_file = memory();
+    CHECK(import_winners(by_text, text, "card.csv").winners == 2);
+    CHECK(import_winners(by_file, sent).winners == 2);
+    REQUIRE(by_text.winners().size() == 2);
+    for (const auto* each : {&by_text, &by_file}) {
+      auto& database = const_cast<TuningDb&>(*each);
+      const TuningDb::Counts before = database.counts();
+      import_winners(by_text, text, "card.csv");
+      import_winners(by_file, sent);
+      CHECK(database.counts().winners == before.winners);
+      CHECK(database.counts().measurements == before.measurements);
+      CHECK(database.counts().runs == before.runs);
+    }
+  }
+
+  TEST_CASE("a tuned winner stands, whatever is imported beside it") {
+    TuningDb database = memory();
+    add_winner(database, database.add_run(run_on(h100())), h100(),
+               measurement_of(config_of(16), 64, 12));
+    TuningDb sent = theirs();
+    import_winners(database, sent);
+    int tuned = 0;
+    for (const Winner& winner : database.winners()) {
+      if (winner.origin == WinnerOrigin::imported) continue;
+      ++tuned;
+      CHECK(winner.config == config_of(16));
+      CHECK(winner.expected_us == 12);
+    }
+    CHECK(tuned == 1);
+    CHECK(database.winners().size() == 3);
+  }
+
+  TEST_CASE("a line that lies is refused with its place and numbers, the others are taken") {
+    TuningDb sent = theirs();
+    const std::string text = winners_text(sent);
+    const auto refusal = [&](const std::string& from, const std::string& to) {
+      TuningDb database = memory();
+      const ImportResult result = import_winners(database, with(text, from, to), "card.csv");
+      CHECK(result.winners == 1);
+      CHECK(database.winners().size() == 1);
+      REQUIRE(result.refused.size() == 1);
+      return result.refused[0];
+    };
+    CHECK(refusal(",4.500,4.455,", ",0.500,0.455,") ==
+          "card.csv:8: 0.500 us is less than the 2.735 us that reading the weights takes");
+    CHECK(refusal(",64,9.250,9.158,", ",1048576,9.250,9.158,").starts_with("card.csv:9: "));
+    CHECK(refusal(",0.850,", ",1.070,") == "card.csv:8: F = 1.070 exceeds 1.05");
+    CHECK(refusal(",4.500,4.455,", ",nan,nan,").starts_with("card.csv:8: timing value nan"));
+    CHECK(refusal(",4.500,4.455,", ",inf,4.455,").starts_with("card.csv:8: timing value inf"));
+  }
+
+  TEST_CASE("a lying row of a database is refused by name") {
+    const TemporaryFolder folder;
+    const std::string path = folder / "sent.db";
+    {
+      TuningDb file(path, Access::read_write);
+      TuningDb sent = theirs();
+      TuningDb* const sources[] = {&sent};
+      merge(file, sources);
+    }
+    forge_row(path, "measurement", 1, "median_us = 0.25, q1_us = 0.25");
+    execute_sql(path, "UPDATE winner SET m_hi = m_hi + 1 WHERE m_tuned = 1");
+    TuningDb sent(path, Access::immutable);
+    TuningDb database = memory();
+    const ImportResult result = import_winners(database, sent);
+    CHECK(result.winners == 0);
+    REQUIRE(result.refused.size() == 2);
+    CHECK(result.refused[0].find("checksum mismatch") != std::string::npos);
+    CHECK(result.refused[1].find("winner for n=4096 k=4096 M=64: 0.250 us is less than") !=
+          std::string::npos);
+  }
+
+  TEST_CASE("what a card can do at most follows from its key and the problem") {
+    Measurement row = measurement_of(config_of(8), 1, 2.8);
+    row.device = key_of(h100());
+    CHECK_FALSE(implausible(row));
+    row.timing.median_us = 2.7;
+    CHECK(implausible(row));
+    row.timing.median_us = 20;
+    row.m = 4096;
+    CHECK(implausible(row)->find("that the products take") != std::string::npos);
+    row.timing.median_us = 200;
+    CHECK_FALSE(implausible(row));
+    row.timing.f = 1.2;
+    CHECK(implausible(row));
+    row.verdict = Verdict::spill;
+    CHECK_FALSE(implausible(row));
+  }
+}
