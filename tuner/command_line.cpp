@@ -179,6 +179,14 @@ void read_inspect(const OptionValues& values, CommandLine& line) {
   }
 }
 
+void read_dashboard(const OptionValues& values, CommandLine& line) {
+  const std::string* out = values.one("out");
+  if (out == nullptr || out->empty()) {
+    throw UsageError("--out DIR is missing (example: dashboard --out site)");
+  }
+  line.dashboard = {.out = *out, .databases = values.all("db")};
+}
+
 void read_configs(const OptionValues& values, CommandLine& line) {
   for (const std::string& text : values.all("config")) {
     const std::optional<KernelConfig> config = parse_config(text);
@@ -199,7 +207,9 @@ void read_configs(const OptionValues& values, CommandLine& line) {
 
 void read_options(const OptionValues& values, CommandLine& line) {
   if (const std::string* text = values.one("device")) line.device = *text;
-  if (const std::string* text = values.one("db")) line.db = *text;
+  // A page is made of several.
+  const bool several = line.command == Command::dashboard;
+  if (const std::string* text = several ? nullptr : values.one("db")) line.db = *text;
   if (const std::string* text = values.one("cache")) line.cache = *text;
   line.act = values.parsed("act", parse_activation, "bf16 or fp16").value_or(line.act);
   line.policy = values.parsed("policy", parse_policy, "graph, graph+pdl or eager");
@@ -283,6 +293,8 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   CommandLine line;
   inspect->add_option("DIR", line.checkpoint);
   const DbOptions db(app);
+  const CLI::App* dashboard =
+      app.add_subcommand("dashboard", "write databases as one page for a browser: --out DIR");
   app.require_subcommand(0, 1);
   for (CLI::App* sub : app.get_subcommands({})) sub->fallthrough()->set_help_flag();
 
@@ -316,11 +328,16 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   if (emit->parsed()) std::tie(line.command, command) = std::pair(Command::emit, 'e');
   if (bench->parsed()) std::tie(line.command, command) = std::pair(Command::bench, 'b');
   if (inspect->parsed()) std::tie(line.command, command) = std::pair(Command::inspect, 'i');
+  if (dashboard->parsed()) std::tie(line.command, command) = std::pair(Command::dashboard, 'H');
   if (db.parsed()) std::tie(line.command, command) = std::pair(Command::db, db.letter());
   const OptionValues values(app, command);
   read_options(values, line);
   if (line.command == Command::db) {
     line.db_request = db.read(values);
+    return line;
+  }
+  if (line.command == Command::dashboard) {
+    read_dashboard(values, line);
     return line;
   }
   if (line.command == Command::inspect) {

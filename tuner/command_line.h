@@ -28,10 +28,16 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-enum class Command { help, version, tune, lookup, emit, bench, inspect, db, worker };
+enum class Command { help, version, tune, lookup, emit, bench, inspect, db, dashboard, worker };
 enum class Effort { quick, full };
 enum class Format { table, json, jsonl, csv, md };
 enum class EmitForm { source, ptx, resources };
+
+/// What the page is made of, and where it goes.
+struct DashboardRequest {
+  std::string out;                     ///< a folder, made if it is not there
+  std::vector<std::string> databases;  ///< none: the user's and the shipped ones
+};
 
 struct CommandLine {
   Command command = Command::tune;
@@ -70,6 +76,7 @@ struct CommandLine {
   std::vector<std::string> from;  ///< show the union of these and measure nothing
 
   DbRequest db_request;
+  DashboardRequest dashboard;
   std::string checkpoint;  ///< inspect: a folder or a file
   bool memory = false;
   bool layers = false;  ///< a row for each layer

@@ -17,6 +17,7 @@
 #include "runtime/cubin_cache.h"
 #include "runtime/gpu.h"
 #include "runtime/lookup.h"
+#include "tuner/dashboard_command.h"
 #include "tuner/db_command.h"
 #include "tuner/inspect.h"
 #include "tuner/report.h"
@@ -197,6 +198,8 @@ Answered run_command(const CommandLine& line, const Terminal& terminal) {
       return run_inspect(line, terminal);
     case Command::db:
       return run_db(line, terminal);
+    case Command::dashboard:
+      return run_dashboard(line, terminal);
     default:
       return run_tune(line, terminal);
   }

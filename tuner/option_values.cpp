@@ -24,7 +24,7 @@ constexpr OptionSpec kOptions[] = {
     {"M", "LIST", "token counts: 64 | 1,2,4 | 1:8 | 4:512*2 | 1:64+8", "tlebLSDV"},
     {"act", "TYPE", "activations: bf16 (default) | fp16", "tlebiLSDV"},
     {"device", "NAME", "auto (default) | 0, 1, .. | emulated:NAME", "tlebiVO"},
-    {"db", "PATH", "tuning database (default: see db path)", "tlebidILSXPDVO"},
+    {"db", "PATH", "tuning database (default: see db path)", "tlebidILSXPDVOH"},
     {"cache", "DIR", "cache of compiled kernels", "tebVO"},
     {"policy", "NAME",
      "what the winner is for: graph | graph+pdl | eager (default: graph, and "
@@ -36,7 +36,7 @@ constexpr OptionSpec kOptions[] = {
     {"seed", "N", "of the explored candidates and the test data (default 1)", "tbV"},
     {"jobs", "N", "compile processes (default: by cores and memory)", "tbiV"},
     {"max-candidates", "N", "configs tried for each M (default: by effort)", "t"},
-    {"force", nullptr, "measure again what the database already knows; replace a file", "tisX"},
+    {"force", nullptr, "measure again what the database already knows; replace a file", "tisXH"},
     {"no-wait", nullptr, "fail when another tuner holds the card, instead of waiting for it",
      "tbV"},
     {"shared", nullptr, "measure although others use the card: processes, MPS, MIG slices", "tbV"},
@@ -58,6 +58,7 @@ constexpr OptionSpec kOptions[] = {
     {"provenance", "NAME", "db: winners that are measured | modelled", "LSDV"},
     {"history", "FILE", "db export: a database of everything, without what names the machine", "X"},
     {"sample", "N%", "db verify: of so many of the winners (default 100%)", "V"},
+    {"out", "DIR", "dashboard: the folder of the page", "H"},
     {"pack", "FILE", "inspect: write the packed weights, so that the next load maps them", "i"},
 };
 
