@@ -237,6 +237,8 @@ ContextScope::~ContextScope() {
   if (pushed_) gpu_.driver().ctx_pop_current(&popped);
 }
 
+int gpu_count() { return device_count(*Driver::open(DriverSource::gpu)); }
+
 OpenedDevice open_device(std::string_view spec) {
   constexpr std::string_view kEmulated = "emulated:";
   if (spec == "auto") return open_auto();

@@ -77,6 +77,9 @@ class ContextScope {
   bool pushed_ = false;
 };
 
+/// How many GPUs the driver lists. Throws DriverError where there is no driver, and CudaError.
+int gpu_count();
+
 struct OpenedDevice {
   Gpu gpu;
   std::string

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A model's config.json as the GEMMs that one step of it runs: N, K and how often, for decoders of
-// the Llama kind (attention of q, k, v and o; gate, up and down; experts of the same).
+// the Llama kind (attention of q, k, v and o; gate, up and down; experts of the same), for Gemma's
+// two kinds of attention, and for Nemotron's mixture with state-space layers.
 #pragma once
 
 #include <cstdint>
@@ -19,20 +20,43 @@ class ModelConfigError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// The numbers of a decoder, checked.
-struct ModelConfig {
-  int64_t hidden_size = 0;
-  int64_t intermediate_size = 0;  ///< of dense layers; 0 when every layer has experts
-  int64_t layers = 0;
+/// Attention layers of one kind. Gemma 4 has two: wide heads where it looks at everything.
+struct AttentionLayers {
+  std::string prefix;  ///< "full_attention.", or empty where all layers are alike
+  int64_t count = 0;
   int64_t heads = 0;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
+  bool values = true;  ///< false: K serves as V, and there is no v_proj
+};
+
+/// Feed-forward layers of one kind.
+struct FeedForward {
+  std::string prefix;       ///< "experts.", or empty
+  std::string width_field;  ///< that `width` comes from, for messages
+  int64_t count = 0;
+  int64_t width = 0;
+  int64_t experts = 0;            ///< matrices that one launch chooses from; 0: a dense layer
+  int64_t experts_per_token = 0;  ///< of those
+  bool gated = true;    ///< false: up and down only
+};
+
+/// State-space layers between the others, as Nemotron-H has them.
+struct MambaLayers {
+  int64_t count = 0;
+  int64_t heads = 0;
+  int64_t head_dim = 0;
+  int64_t groups = 0;
+  int64_t state = 0;
+};
+
+/// The numbers of a decoder, checked.
+struct ModelConfig {
+  int64_t hidden_size = 0;
   int64_t vocab_size = 0;
-  int64_t experts = 0;  ///< of each layer that has them
-  int64_t expert_intermediate_size = 0;
-  int64_t shared_intermediate_size = 0;  ///< of experts that every token uses; 0: none
-  int64_t dense_layers = 0;              ///< layers without experts
-  int64_t experts_per_token = 0;
+  std::vector<AttentionLayers> attention;
+  std::vector<FeedForward> feed_forward;
+  MambaLayers mamba;
 };
 
 /// Reads config.json, also where the language model is nested under "text_config". Throws
@@ -42,16 +66,19 @@ ModelConfig parse_model_config(std::string_view text, std::string_view file);
 /// GEMMs of one kind.
 struct ModelGemm {
   std::string kind;  ///< "qkv_proj", "experts.gate_up_proj"
-  int64_t n = 0;
+  int64_t n = 0;     ///< rows; each part of a fused one starts at a multiple of 64
   int64_t k = 0;
-  int64_t count = 0;  ///< in the whole model, on each rank
+  int64_t count = 0;              ///< matrices in the whole model, on each rank
+  int64_t experts = 0;            ///< matrices of one launch; 0: each has a launch of its own
+  int64_t experts_per_token = 0;  ///< how many rows of a launch one token of a step makes
 };
 
 enum class Fused { yes, no };
 
 /// The GEMMs that each of `ranks` ranks of tensor parallelism runs: N of q, k, v, gate, up and
 /// lm_head is split, K of o and down; heads of k and v are repeated where there are fewer than
-/// ranks. Throws ModelConfigError when something does not divide.
+/// ranks. Fused: q, k and v, and gate and up, as the library stacks them. Throws ModelConfigError
+/// when something does not divide.
 std::vector<ModelGemm> model_gemms(const ModelConfig& config, int64_t ranks, Fused fused);
 
 }  // namespace nvfp4

@@ -134,7 +134,7 @@ TEST_SUITE("command_line") {
     CHECK(contains(refusal("lookup --shape 64,64 --M 1 --budget 1s"), "--budget does not apply"));
     CHECK(contains(refusal("--shape 64,64 --M 1 --bogus"), "--bogus"));
     CHECK(contains(refusal("--shape 64,64 --M 1 extra"), "extra"));
-    CHECK(contains(refusal("--shape 64,64 --shape 64,64 --M 1"), "given twice"));
+    CHECK(contains(refusal("lookup --shape 64,64 --shape 128,64 --M 1"), "given twice"));
     CHECK(refusal("lookup emit --shape 64,64 --M 1") != "accepted");
     CHECK(refusal("db") != "accepted");
     CHECK(refusal("--shape") != "accepted");

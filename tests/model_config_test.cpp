@@ -97,6 +97,61 @@ TEST_SUITE("model_config") {
     CHECK(refusal(with("num_experts", "8")) == "c: num_experts_per_tok is missing");
   }
 
+  TEST_CASE("two kinds of attention are told apart by layer_types") {
+    const std::string gemma =
+        with("head_dim",
+             R"(256,"global_head_dim":512,"num_global_key_value_heads":2,"attention_k_eq_v":true)");
+    const std::string mlp =
+        "gate_up_proj 28672x4096 *3; down_proj 4096x14336 *3; lm_head 128256x4096 *1; ";
+    const auto typed = [&](const std::string& types) {
+      std::string text = gemma;
+      text.replace(text.find("\"num_hidden_layers\":32"), 22, "\"num_hidden_layers\":3");
+      return text.substr(0, text.size() - 1) + ",\"layer_types\":" + types + "}";
+    };
+    // Where K is V there is no v_proj, and the library does not stack the two that are left.
+    CHECK(shapes(typed(R"(["sliding_attention","full_attention","sliding_attention"])")) ==
+          "qkv_proj 12288x4096 *2; o_proj 4096x8192 *2; full_attention.q_proj 16384x4096 *1; "
+          "full_attention.k_proj 1024x4096 *1; full_attention.o_proj 4096x16384 *1; " +
+              mlp);
+    CHECK(
+        shapes(typed(R"(["full_attention","full_attention","full_attention"])"), 4)
+            .starts_with("full_attention.q_proj 4096x4096 *3; full_attention.k_proj 512x4096 *3;"));
+    CHECK(refusal(gemma) == "c: layer_types is missing beside global_head_dim");
+    CHECK(refusal(typed("[\"full_attention\"]")) == "c: layer_types has 1 entries for 3 layers");
+    CHECK(refusal(typed(R"(["full_attention","linear_attention","full_attention"])")) ==
+          "c: layer_types holds \"linear_attention\", which is not known here");
+    CHECK(refusal(with("layer_types", "7")) == "c: layer_types has 0 entries for 32 layers");
+  }
+
+  TEST_CASE("layers that are one mixer each are counted by their letters") {
+    const auto pattern = [](const std::string& text) {
+      return with("num_hidden_layers",
+                  R"(4,"mlp_hidden_act":"relu2","mamba_num_heads":64,"mamba_head_dim":64,)"
+                  R"("n_groups":8,"ssm_state_size":128,"n_routed_experts":16,)"
+                  R"("num_experts_per_tok":2,"moe_intermediate_size":512,"n_shared_experts":1,)"
+                  R"("moe_shared_expert_intermediate_size":1024,"hybrid_override_pattern":")" +
+                      text + "\"");
+    };
+    CHECK(shapes(pattern("MEM*")) ==
+          "qkv_proj 6144x4096 *1; o_proj 4096x4096 *1; mamba.in_proj 10304x4096 *2; "
+          "mamba.out_proj 4096x4096 *2; experts.up_proj 512x4096 *16; "
+          "experts.down_proj 4096x512 *16; shared_expert.up_proj 1024x4096 *1; "
+          "shared_expert.down_proj 4096x1024 *1; lm_head 128256x4096 *1; ");
+    CHECK(shapes(pattern("MM--"), 2) ==
+          "mamba.in_proj 5152x4096 *2; mamba.out_proj 4096x2048 *2; up_proj 7168x4096 *2; "
+          "down_proj 4096x7168 *2; lm_head 64128x4096 *1; ");
+    const std::string wanted = ", not 4 letters of M, E, * and -";
+    CHECK(refusal(pattern("MEMX")) == "c: hybrid_override_pattern is \"MEMX\"" + wanted);
+    CHECK(refusal(pattern("MEM")) == "c: hybrid_override_pattern is \"MEM\"" + wanted);
+  }
+
+  TEST_CASE("gate and up are stacked on row tiles, as the library packs them") {
+    CHECK(shapes(with("intermediate_size", "2880"), 4).find("gate_up_proj 1488x4096 *32") !=
+          std::string::npos);  // 720 padded to 768, and 720
+    CHECK(shapes(with("intermediate_size", "2880"), 1, Fused::no).find("gate_proj 2880x4096 *32") !=
+          std::string::npos);
+  }
+
   TEST_CASE("what is no such model is refused in one line that names the field") {
     struct Case {
       std::string field, value, message;

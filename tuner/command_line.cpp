@@ -15,7 +15,7 @@
 #include "generator/config_text.h"
 #include "tuner/db_options.h"
 #include "tuner/option_values.h"
-#include "tuner/token_list.h"
+#include "tuner/work_options.h"
 
 namespace nvfp4 {
 namespace {
@@ -29,6 +29,8 @@ constexpr char kExamples[] = R"(Examples:
                                                     the same without a GPU: times are modelled
   nvfp4-tune --shape 1536,2048 --experts 128 --M 1:512*4
                                                     a mixture of experts: one launch for all of them
+  nvfp4-tune --model gemma-4-31b --tp 1,2 --plan     what a whole model takes; without --plan: do it
+  nvfp4-tune --model ./Qwen3-8B-NVFP4 --device all  on every GPU of this machine
   nvfp4-tune lookup --shape 4096,4096 --M 63        what the library would run, and why
   nvfp4-tune emit --shape 4096,4096 --M 64          its source as one file
   nvfp4-tune bench --suite decode --baseline cublas --save h100.json
@@ -72,45 +74,11 @@ constexpr std::array<std::pair<std::string_view, Effort>, 2> kEfforts = {
 constexpr std::array<std::pair<std::string_view, EmitForm>, 3> kForms = {
     {{"source", EmitForm::source}, {"ptx", EmitForm::ptx}, {"resources", EmitForm::resources}}};
 
-std::optional<int64_t> parse_positive(std::string_view text) {
-  const std::optional<int64_t> value = parse_integer(text);
-  return value && *value >= 1 && *value <= 1'000'000 ? value : std::nullopt;
-}
-
 std::optional<uint64_t> parse_seed(std::string_view text) {
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return value;
-}
-
-void read_shape(const OptionValues& values, CommandLine& line) {
-  const std::string* text = values.one("shape");
-  if (text == nullptr) throw UsageError("--shape N,K is missing (example: --shape 4096,4096)");
-  const Shape shape = parse_shape(values, *text);
-  line.n = shape.n;
-  line.k = shape.k;
-  const auto experts = [](std::string_view text) -> std::optional<int64_t> {
-    const std::optional<int64_t> count = parse_integer(text);
-    return count && *count >= 1 && *count <= kMaxExperts ? count : std::nullopt;
-  };
-  line.experts = values.parsed("experts", experts, fmt::format("a count from 1 to {}", kMaxExperts))
-                     .value_or(0);
-}
-
-void read_tokens(const OptionValues& values, CommandLine& line) {
-  const std::string* text = values.one("M");
-  const bool needed = line.command != Command::emit || line.configs.empty();
-  if (text == nullptr && needed) throw UsageError("--M is missing (example: --M 64)");
-  if (text == nullptr) return;
-  try {
-    line.tokens = parse_token_list(*text);
-  } catch (const TokenListError& error) {
-    throw UsageError(fmt::format("{}: {}", values.label("M"), error.what()));
-  }
-  if (line.command == Command::emit && line.tokens.size() > 1) {
-    throw UsageError(fmt::format("emit takes one token count, not {}", line.tokens.size()));
-  }
 }
 
 // What a saved file already answers cannot be asked again.
@@ -149,12 +117,10 @@ void read_bench(const OptionValues& values, CommandLine& line) {
   line.baseline = values.parsed("baseline", baseline, "cublas").value_or(false);
   const Suite suite =
       values.parsed("suite", parse_suite, "decode, prefill or all").value_or(Suite::all);
-  for (const std::string& text : values.all("shape")) {
-    const Shape shape = parse_shape(values, text);
-    const bool known = std::count(line.shapes.begin(), line.shapes.end(), shape) > 0;
-    if (!known) line.shapes.push_back(shape);
-  }
-  if (line.shapes.empty()) line.shapes.assign(suite_shapes().begin(), suite_shapes().end());
+  read_shapes(values, line);
+  read_model_options(values, line);
+  if (line.shapes.empty() && !line.model)
+    line.shapes.assign(suite_shapes().begin(), suite_shapes().end());
   if (values.one("M") == nullptr) {
     line.tokens = suite_tokens(suite);
   } else {
@@ -323,6 +289,7 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   std::vector<std::string> words = {"nvfp4-tune"};
   for (const std::string& argument : arguments) words.push_back(quoted(argument));
   line.text = fmt::format("{}", fmt::join(words, " "));
+  line.arguments.assign(arguments.begin(), arguments.end());
   char command = 't';
   if (lookup->parsed()) std::tie(line.command, command) = std::pair(Command::lookup, 'l');
   if (emit->parsed()) std::tie(line.command, command) = std::pair(Command::emit, 'e');
@@ -348,9 +315,8 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
     read_bench(values, line);
     return line;
   }
-  read_shape(values, line);
   read_configs(values, line);
-  read_tokens(values, line);
+  read_work(values, line);
   return line;
 }
 

@@ -39,10 +39,17 @@ struct DashboardRequest {
   std::vector<std::string> databases;  ///< none: the user's and the shipped ones
 };
 
+/// One of `count` parts of the work, counted from 1.
+struct Shard {
+  int index = 1;
+  int count = 1;
+};
+
 struct CommandLine {
   Command command = Command::tune;
   std::string text;         ///< help or version: what to print; else the command, to reproduce it
-  std::string worker_role;  ///< worker: "compile" or "bench"
+  std::string worker_role;  ///< worker: "compile", "bench" or "tune"
+  std::vector<std::string> arguments;  ///< as they were given
 
   int64_t n = 0;
   int64_t k = 0;
@@ -69,7 +76,12 @@ struct CommandLine {
   std::optional<Arch> arch;  ///< emit
   EmitForm as = EmitForm::source;
 
-  std::vector<Shape> shapes;        ///< bench, in the order to measure, each once
+  std::vector<Shape> shapes;         ///< tune and bench, in the order to measure, each once
+  std::optional<std::string> model;  ///< tune and bench: a name, a folder or a config.json
+  std::vector<int64_t> tps = {1};    ///< tune: degrees of tensor parallelism, ascending
+  bool plan = false;                 ///< tune: say what there is to do, and no more
+  Shard shard;                       ///< tune: which share of the shapes
+
   bool baseline = false;            ///< bench: cuBLASLt too
   std::optional<std::string> save;  ///< bench: files
   std::optional<std::string> plot;

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "generator/candidate_space.h"
 #include "generator/config_text.h"
 #include "generator/emit.h"
 #include "generator/launch_plan.h"
@@ -20,7 +19,9 @@
 #include "tuner/dashboard_command.h"
 #include "tuner/db_command.h"
 #include "tuner/inspect.h"
+#include "tuner/model_command.h"
 #include "tuner/report.h"
+#include "tuner/request.h"
 #include "tuner/session.h"
 #include "tuner/suite_command.h"
 #include "tuner/tune.h"
@@ -29,80 +30,27 @@
 namespace nvfp4 {
 namespace {
 
-Problem problem_of(const CommandLine& line, const Device& device) {
-  return {.kind = line.experts > 0 ? ProblemKind::grouped : ProblemKind::dense,
-          .n = line.n,
-          .k = line.k,
-          .act = line.act,
-          .arch = device.arch,
-          .experts = line.experts};
-}
-
-std::vector<Policy> policies_of(const CommandLine& line, const Device& device) {
-  if (!line.policy) return device_policies(device);
-  if (*line.policy == Policy::graph_pdl && device.arch.number() < 90) {
-    throw UsageError(fmt::format("policy graph+pdl needs sm_90, not {}", sm_name(device.arch)));
-  }
-  return {*line.policy};
-}
-
-void check_configs(const CommandLine& line, const Device& device,
-                   const std::vector<Policy>& policies) {
-  const bool pdl = std::count(policies.begin(), policies.end(), Policy::graph_pdl) > 0;
-  for (const KernelConfig& config : line.configs) {
-    if (const std::optional<std::string> why =
-            illegal_reason(config, problem_of(line, device), device)) {
-      throw UsageError(fmt::format("config '{}': {}", config_text(config), *why));
-    }
-    if (pdl && !config.pdl) {
-      throw UsageError(
-          fmt::format("config '{}' lacks pdl=1, which policy graph+pdl needs: add "
-                      "--policy graph or the field",
-                      config_text(config)));
-    }
-  }
-}
-
-ExitCode exit_code(const TuneOutcome& outcome, size_t wanted) {
-  if (outcome.end == RunEnd::stopped) return ExitCode::interrupted;
-  if (outcome.choices.size() == wanted) return ExitCode::ok;
-  const bool wrong =
-      std::any_of(outcome.rows.begin(), outcome.rows.end(), [](const Measurement& row) {
-        return row.verdict == Verdict::wrong || row.verdict == Verdict::nondeterministic ||
-               row.verdict == Verdict::out_of_bounds;
-      });
-  return wrong ? ExitCode::wrong : ExitCode::failed;
-}
 
 Answered run_tune(const CommandLine& line, const Terminal& terminal) {
+  if (is_model_run(line)) return run_model(line, terminal);
   const Gpu gpu = open_gpu(line, terminal);
   const Device& device = gpu.facts();
-  const std::vector<Policy> policies = policies_of(line, device);
-  check_configs(line, device, policies);
+  const TuneRequest request = tune_request(line, device);
   const OpenWorkshop workshop(line, gpu, terminal);
   const std::string path = user_database(line, terminal);
   TuningDb db(path, path.empty() ? Access::memory : Access::read_write);
-  const TuneRequest request{.problem = problem_of(line, device),
-                            .tokens = line.tokens,
-                            .policies = policies,
-                            .effort = line.effort,
-                            .budget = line.budget,
-                            .max_candidates = line.max_candidates,
-                            .seed = line.seed,
-                            .force = line.force,
-                            .configs = line.configs,
-                            .command = line.text};
   const TuneOutcome outcome = tune(request, *workshop, db);
   workshop->progress.clear();
   for (const std::string& warning : db.warnings()) warn(terminal, warning);
-  Answered answered{.code = exit_code(outcome, line.tokens.size() * policies.size()),
+  const size_t wanted = request.tokens.size() * request.policies.size();
+  Answered answered{.code = exit_code(outcome, wanted),
                     .text = render(tune_table(outcome, request, device), line.format)};
   if (outcome.end == RunEnd::stopped) {
     warn(terminal, fmt::format("interrupted: {} rows are kept, the same command goes on from there",
                                outcome.rows.size()));
   } else if (answered.code != ExitCode::ok) {
-    warn(terminal, fmt::format("{} of {} winners found: see the verdicts", outcome.choices.size(),
-                               line.tokens.size() * policies.size()));
+    warn(terminal,
+         fmt::format("{} of {} winners found: see the verdicts", outcome.choices.size(), wanted));
   }
   return answered;
 }

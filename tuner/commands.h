@@ -26,6 +26,7 @@ struct Terminal {
   std::function<void(std::string_view)> write;  ///< standard error
   bool rewritable = false;                      ///< a progress line may be rewritten in place
   std::function<bool()> interrupted;            ///< Ctrl-C was pressed
+  bool quiet = false;                           ///< no progress, only what is worth a line
 };
 
 struct Answered {

@@ -131,16 +131,6 @@ void pack_to(const CommandLine& line, const Terminal& terminal, const Checkpoint
                    printable_path(path), seconds, static_cast<double>(bytes) / 1e9 / seconds));
 }
 
-bool has_weights(const fs::path& path) {
-  std::error_code error;
-  if (!fs::is_directory(path, error)) return true;
-  for (const fs::directory_entry& entry : fs::directory_iterator(path, error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.ends_with(".safetensors") || name.ends_with(".index.json")) return true;
-  }
-  return false;
-}
-
 // True for what --pack has written; what cannot be opened is left to those who say why.
 bool is_packed_file(const fs::path& path) {
   try {
@@ -154,8 +144,9 @@ bool is_packed_file(const fs::path& path) {
 
 Answered run_inspect(const CommandLine& line, const Terminal& terminal) {
   const fs::path path = line.checkpoint;
+  const std::optional<ConfigText> config = find_config(line.checkpoint);
   std::error_code error;
-  if (!fs::exists(path, error)) {
+  if (!config && !fs::exists(path, error)) {
     throw CheckpointError(
         fmt::format("{}: no such file or folder", printable_path(line.checkpoint)));
   }
@@ -163,13 +154,13 @@ Answered run_inspect(const CommandLine& line, const Terminal& terminal) {
       .layers = line.layers, .ranks = line.ranks, .threads = threads_of(line)};
   std::optional<Checkpoint> checkpoint;
   InspectedModel model;
-  if (is_packed_file(path)) {
+  if (config) {
+    model = inspect_config(config->text, config->file, options);
+  } else if (is_packed_file(path)) {
     if (line.ranks > 1) throw UsageError("--tp does not apply to a packed file");
     model = inspect_packed(PackedFile(path), options);
-  } else if (has_weights(path)) {
-    model = inspect_checkpoint(checkpoint.emplace(path), options);
   } else {
-    model = inspect_config(path / "config.json", options);
+    model = inspect_checkpoint(checkpoint.emplace(path), options);
   }
   if (!checkpoint && line.pack) {
     throw CheckpointError(fmt::format("{}: no weights to pack", printable_path(line.checkpoint)));

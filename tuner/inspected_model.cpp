@@ -5,10 +5,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <string_view>
 
+#include "generator/model_bundle.h"
 #include "generator/problem.h"
 #include "runtime/model_config.h"
 #include "runtime/quoted_name.h"
@@ -17,9 +20,20 @@
 namespace nvfp4 {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr size_t kConfigBytes = size_t{16} << 20;
 
-/// "model.layers.12.mlp" as "model.layers.*.mlp".
+bool has_weights(const fs::path& folder) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".safetensors") || name.ends_with(".index.json")) return true;
+  }
+  return false;
+}
+
+// "model.layers.12.mlp" as "model.layers.*.mlp".
 std::string without_numbers(std::string_view name) {
   std::string text;
   size_t begin = 0;
@@ -74,6 +88,15 @@ PlannedGemm planned(const Checkpoint& checkpoint, const LayerStack& stack, int64
   return gemm;
 }
 
+// The expert that a layer belongs to: 17 for "model.layers.3.mlp.experts.17.down_proj".
+std::optional<std::string> expert_of(std::string_view name) {
+  constexpr std::string_view kExperts = ".experts.";
+  const size_t at = name.find(kExperts);
+  if (at == name.npos) return std::nullopt;
+  const std::string_view rest = name.substr(at + kExperts.size());
+  return std::string(rest.substr(0, rest.find('.')));
+}
+
 void add(std::vector<PlannedGemm>& gemms, std::map<std::string, size_t>& rows, std::string name,
          const PlannedGemm& gemm) {
   const std::string key = fmt::format("{}|{}|{}|{}", name, gemm.n, gemm.k, gemm.remark);
@@ -89,13 +112,24 @@ void add(std::vector<PlannedGemm>& gemms, std::map<std::string, size_t>& rows, s
   row.packed_bytes += gemm.packed_bytes;
 }
 
-// 0 when the config is none that this program knows: the plan is then without the residual stream.
-int64_t hidden_size_of(const std::string& config_text) {
+// Empty when the config is none that this program knows.
+std::optional<ModelConfig> config_of(const Checkpoint& checkpoint) {
   try {
-    return config_text.empty() ? 0 : parse_model_config(config_text, "config.json").hidden_size;
+    if (checkpoint.config_text().empty()) return std::nullopt;
+    return parse_model_config(checkpoint.config_text(), "config.json");
   } catch (const ModelConfigError&) {
-    return 0;
+    return std::nullopt;
   }
+}
+
+// 1 when nothing says how many.
+int64_t experts_per_token(const std::optional<ModelConfig>& config) {
+  int64_t most = 1;
+  if (!config) return most;
+  for (const FeedForward& layers : config->feed_forward) {
+    most = std::max(most, layers.experts_per_token);
+  }
+  return most;
 }
 
 }  // namespace
@@ -103,17 +137,28 @@ int64_t hidden_size_of(const std::string& config_text) {
 InspectedModel inspect_checkpoint(const Checkpoint& checkpoint, const InspectOptions& options) {
   InspectedModel result;
   result.problems.assign(checkpoint.problems().begin(), checkpoint.problems().end());
-  for (std::string& problem : find_nan_scales(checkpoint, options.threads)) {
-    result.problems.push_back(std::move(problem));
+  if (options.scales) {
+    for (std::string& problem : find_nan_scales(checkpoint, options.threads)) {
+      result.problems.push_back(std::move(problem));
+    }
   }
   if (checkpoint.layers().empty() && result.problems.empty()) {
     result.problems.push_back("no NVFP4 layers");
   }
   std::map<std::string, size_t> rows;
+  std::map<std::string, std::set<std::string>> experts;  // by the name of their row
   for (const LayerStack& stack : checkpoint.stacks()) {
     PlannedGemm gemm = planned(checkpoint, stack, options.ranks, result.problems);
     gemm.remark = remark_of(checkpoint, checkpoint.layers()[stack.parts[0]].name, true);
-    add(result.gemms, rows, row_name(options, stack.name), gemm);
+    const std::string row = row_name(options, stack.name);
+    if (const auto expert = expert_of(stack.name)) experts[row].insert(*expert);
+    add(result.gemms, rows, row, gemm);
+  }
+  const std::optional<ModelConfig> config = config_of(checkpoint);
+  for (PlannedGemm& gemm : result.gemms) {
+    if (!experts.contains(gemm.name)) continue;
+    gemm.experts = static_cast<int64_t>(experts[gemm.name].size());
+    gemm.experts_per_token = experts_per_token(config);
   }
   std::map<std::string, size_t> other_rows;
   for (const TensorPlace& place : checkpoint.others()) {
@@ -135,20 +180,50 @@ InspectedModel inspect_checkpoint(const Checkpoint& checkpoint, const InspectOpt
   result.facts["convention"] =
       checkpoint.layers().empty() ? "none" : name(checkpoint.layers()[0].convention);
   result.facts["nvfp4_layers"] = checkpoint.layers().size();
-  result.hidden = hidden_size_of(checkpoint.config_text());
+  // Without it the memory plan lacks the residual stream.
+  if (config) result.hidden = config->hidden_size;
   return result;
 }
 
-InspectedModel inspect_config(const std::filesystem::path& path, const InspectOptions& options) {
+std::optional<ConfigText> find_config(const std::string& where) {
+  std::error_code error;
+  fs::path path = where;
+  if (!fs::exists(path, error)) {
+    const ModelFile* file = find_model(where);
+    if (file == nullptr) return std::nullopt;
+    return ConfigText{std::string(file->text), std::string(file->name)};
+  }
+  if (fs::is_directory(path, error)) {
+    if (has_weights(path)) return std::nullopt;
+    path /= "config.json";
+  } else if (path.extension() != ".json" || path.string().ends_with(".index.json")) {
+    return std::nullopt;
+  }
+  return ConfigText{read_file(path.string(), kConfigBytes), printable_path(path.string())};
+}
+
+InspectedModel inspect_config(std::string_view text, std::string_view file,
+                              const InspectOptions& options) {
   InspectedModel result;
-  const ModelConfig config =
-      parse_model_config(read_file(path.string(), kConfigBytes), printable_path(path.string()));
+  const ModelConfig config = parse_model_config(text, file);
+  const std::optional<QuantizationConfig> quantization = parse_quantization_config(text, file);
   for (const ModelGemm& gemm : model_gemms(config, options.ranks, Fused::yes)) {
+    // Of the others a config alone does not say which layers of a kind are left out.
+    if (gemm.kind == "lm_head" && quantization && quantization->ignores(gemm.kind)) {
+      result.others.push_back({.name = gemm.kind,
+                               .type = fmt::format("BF16 [{}, {}]", gemm.n, gemm.k),
+                               .count = gemm.count,
+                               .bytes = 2 * gemm.n * gemm.k * gemm.count,
+                               .remark = "left out by the config"});
+      continue;
+    }
     const int64_t stored = gemm.n * gemm.k / 2 + gemm.n * gemm.k / kBlockSize;
     result.gemms.push_back({.name = gemm.kind,
                             .n = gemm.n,
                             .k = gemm.k,
                             .count = gemm.count,
+                            .experts = gemm.experts,
+                            .experts_per_token = gemm.experts_per_token,
                             .checkpoint_bytes = stored * gemm.count,
                             .packed_bytes = packed_bytes(gemm.n, gemm.k) * gemm.count});
   }

@@ -16,7 +16,9 @@ struct PlannedGemm {
   std::string name;  ///< with '*' for the number of the layer
   int64_t n = 0;     ///< weight rows; each part of a stack starts at a multiple of 64
   int64_t k = 0;
-  int64_t count = 0;
+  int64_t count = 0;             ///< matrices
+  int64_t experts = 0;           ///< of them that one launch chooses from; 0: a launch each
+  int64_t experts_per_token = 0;
   int64_t checkpoint_bytes = 0;  ///< of all of them, as stored
   int64_t packed_bytes = 0;      ///< of all of them
   std::string remark;            ///< what a reader should know of it, or empty

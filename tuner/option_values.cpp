@@ -16,14 +16,17 @@ namespace nvfp4 {
 namespace {
 
 constexpr OptionSpec kOptions[] = {
-    {"shape", "N,K", "output features (weight rows) and input features; bench takes several",
-     "tlebLSDV"},
+    {"shape", "N,K",
+     "output features (weight rows) and input features; tune and bench take several", "tlebLSDV"},
+    {"model", "NAME",
+     "tune, bench: a model's layers: a folder, a config.json or a name of --model list", "tb"},
     {"experts", "E",
      "matrices of a grouped launch (mixture of experts); M then counts the tokens of all",
      "tleLSDV"},
     {"M", "LIST", "token counts: 64 | 1,2,4 | 1:8 | 4:512*2 | 1:64+8", "tlebLSDV"},
     {"act", "TYPE", "activations: bf16 (default) | fp16", "tlebiLSDV"},
-    {"device", "NAME", "auto (default) | 0, 1, .. | emulated:NAME", "tlebiVO"},
+    {"device", "NAME", "auto (default) | 0, 1, .. | emulated:NAME; tune takes 0,1 or all",
+     "tlebiVO"},
     {"db", "PATH", "tuning database (default: see db path)", "tlebidILSXPDVOH"},
     {"cache", "DIR", "cache of compiled kernels", "tebVO"},
     {"policy", "NAME",
@@ -53,7 +56,9 @@ constexpr OptionSpec kOptions[] = {
     {"memory", nullptr, "inspect: what a step takes, against the card's memory", "i"},
     {"batch", "B", "inspect: sequences of a step (default 1)", "i"},
     {"tokens", "T", "inspect: tokens of each sequence in a step (default 1)", "i"},
-    {"tp", "R", "inspect: as one of R ranks of tensor parallelism", "i"},
+    {"tp", "R", "as one of R ranks of tensor parallelism; tune takes a list: 1,2,4", "tbi"},
+    {"plan", nullptr, "tune: say what there is to do and about how long it takes; do nothing", "t"},
+    {"shard", "I/N", "tune: the Ith of N parts of the work, for a cluster's array of jobs", "t"},
     {"layers", nullptr, "inspect: a row for each layer", "i"},
     {"provenance", "NAME", "db: winners that are measured | modelled", "LSDV"},
     {"history", "FILE", "db export: a database of everything, without what names the machine", "X"},
@@ -74,6 +79,8 @@ bool truthy(std::string_view text) {
 
 }  // namespace
 
+std::span<const OptionSpec> option_specs() { return kOptions; }
+
 std::optional<int64_t> parse_integer(std::string_view text) {
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -81,7 +88,10 @@ std::optional<int64_t> parse_integer(std::string_view text) {
   return value;
 }
 
-std::span<const OptionSpec> option_specs() { return kOptions; }
+std::optional<int64_t> parse_positive(std::string_view text) {
+  const std::optional<int64_t> value = parse_integer(text);
+  return value && *value >= 1 && *value <= 1'000'000 ? value : std::nullopt;
+}
 
 OptionValues::OptionValues(const CLI::App& app, char command) {
   for (const OptionSpec& spec : kOptions) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -24,6 +25,11 @@ struct OptionSpec {
       commands;  ///< of t(une) l(ookup) e(mit) b(ench) i(nspect) (d)O(ctor); db: db_options.cpp
 };
 std::span<const OptionSpec> option_specs();
+
+/// A whole number and nothing else.
+std::optional<int64_t> parse_integer(std::string_view text);
+/// The same, 1 to 1,000,000.
+std::optional<int64_t> parse_positive(std::string_view text);
 
 /// What was given for each option: the command line's values, else the environment's.
 class OptionValues {

@@ -24,6 +24,14 @@ void Progress::clear() {
   on_line_ = false;
 }
 
+void Progress::begin_part(std::string title, std::chrono::milliseconds own,
+                          std::chrono::milliseconds after) {
+  part_ = std::move(title);
+  part_end_ = Clock::now() + own;
+  after_ = after;
+  stage_.clear();
+}
+
 void Progress::step(std::string_view stage, size_t done, size_t total, std::string_view detail,
                     std::chrono::milliseconds limit) {
   if (!write_) return;
@@ -40,7 +48,12 @@ void Progress::step(std::string_view stage, size_t done, size_t total, std::stri
 
   std::string line = fmt::format("{} {}/{}", stage, done, total);
   if (!detail.empty()) line += fmt::format(", {}", detail);
-  if (done > 0 && done < total) {
+  if (!part_.empty()) {
+    line = fmt::format("{}: {}", part_, line);
+    const auto own = std::chrono::duration_cast<std::chrono::milliseconds>(part_end_ - now);
+    line += fmt::format(", {} left in all",
+                        duration_text(std::max(own, std::chrono::milliseconds(0)) + after_));
+  } else if (done > 0 && done < total) {
     auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         (now - stage_start_) * static_cast<double>(total - done) / static_cast<double>(done));
     if (limit.count() > 0) left = std::min(left, limit);

@@ -21,6 +21,11 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  /// What follows is one part of something larger: `title` stands before each line, and the time
+  /// left is that of everything, of which this part takes `own` and what comes later `after`.
+  void begin_part(std::string title, std::chrono::milliseconds own,
+                  std::chrono::milliseconds after);
+
   /// Says that `done` of `total` steps of `stage` are over; `detail` follows the numbers. `limit`
   /// caps the estimate of the time left (zero: no limit).
   void step(std::string_view stage, size_t done, size_t total, std::string_view detail,
@@ -40,6 +45,9 @@ class Progress {
   bool on_line_ = false;
   std::string stage_;
   Clock::time_point stage_start_;
+  std::string part_;  ///< empty: what is shown is all there is
+  Clock::time_point part_end_;
+  std::chrono::milliseconds after_{0};
   Clock::time_point last_ = Clock::time_point::min();
 };
 

@@ -76,7 +76,7 @@ OpenWorkshop::OpenWorkshop(const CommandLine& line, const Gpu& gpu, const Termin
       compiler_(Compiler::open(gpu.driver().version())),
       options_(cache_options(line, terminal)),
       cache_(options_),
-      progress_(terminal.write, terminal.rewritable),
+      progress_(terminal.quiet ? nullptr : terminal.write, terminal.rewritable),
       workshop_{.gpu = gpu,
                 .device = worker_device(line, gpu),
                 .compiler = compiler_,

@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "tuner/measure.h"
+#include "tuner/model_shapes.h"
 #include "tuner/plot.h"
 #include "tuner/run_facts.h"
 #include "tuner/session.h"
@@ -98,11 +100,26 @@ ExitCode exit_code(const SuiteOutcome& outcome, const SuiteResults& results) {
   return timed ? ExitCode::ok : ExitCode::failed;
 }
 
-ExitCode measure(const CommandLine& line, const Gpu& gpu, const Workshop& workshop,
-                 SuiteResults& results, const Terminal& terminal) {
+// A model's shapes, but those of experts, which nothing here times.
+std::vector<Shape> shapes_of(const CommandLine& line, const Terminal& terminal) {
+  if (!line.model) return line.shapes;
+  std::vector<Shape> shapes;
+  for (const ModelShape& shape : model_shapes(*line.model, line.tps)) {
+    if (shape.experts == 0) {
+      shapes.push_back({shape.n, shape.k});
+    } else {
+      warn(terminal, fmt::format("{} of {} is left out: grouped launches are not timed here",
+                                 shape_text(shape), shape.uses.front().layer));
+    }
+  }
+  return shapes;
+}
+
+ExitCode measure(const CommandLine& line, const std::vector<Shape>& shapes, const Gpu& gpu,
+                 const Workshop& workshop, SuiteResults& results, const Terminal& terminal) {
   const Snapshot snapshot = open_snapshot(line, gpu.facts(), terminal);
   try {
-    const SuiteOutcome outcome = run_suite({.shapes = line.shapes,
+    const SuiteOutcome outcome = run_suite({.shapes = shapes,
                                             .tokens = line.tokens,
                                             .act = line.act,
                                             .baseline = line.baseline,
@@ -131,6 +148,7 @@ Answered run_bench(const CommandLine& line, const Terminal& terminal) {
     if (*path) check_replaceable(**path);
   }
   if (!line.from.empty()) return show_saved(line, terminal);
+  const std::vector<Shape> shapes = shapes_of(line, terminal);
   const Gpu gpu = open_gpu(line, terminal);
   const OpenWorkshop workshop(line, gpu, terminal);
   SuiteResults results{.card = gpu.facts().name,
@@ -141,7 +159,7 @@ Answered run_bench(const CommandLine& line, const Terminal& terminal) {
                        .command = line.text,
                        .modelled = gpu.emulated()};
   if (line.save) resume(results, line, terminal);
-  const ExitCode code = measure(line, gpu, *workshop, results, terminal);
+  const ExitCode code = measure(line, shapes, gpu, *workshop, results, terminal);
   const bool compared = std::any_of(results.rows.begin(), results.rows.end(),
                                     [](const SuiteRow& row) { return row.us_cublas.has_value(); });
   if (!compared && !results.baseline.empty()) warn(terminal, "baseline: " + results.baseline);

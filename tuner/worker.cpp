@@ -181,6 +181,12 @@ void WorkerSet::submit(int role, size_t tag, const Message& request,
   chosen->deadline = Clock::now() + limit;
 }
 
+void WorkerSet::interrupt(int role) {
+  for (const Process& process : processes_) {
+    if (process.role == role && process.busy) kill(process.pid, SIGTERM);
+  }
+}
+
 std::optional<Completion> WorkerSet::wait(std::chrono::milliseconds timeout) {
   std::vector<pollfd> fds;
   std::vector<Process*> owners;

@@ -70,6 +70,10 @@ class WorkerSet {
   /// Throws WorkerError when no process can be started.
   void submit(int role, size_t tag, const Message& request, std::chrono::milliseconds limit);
 
+  /// Asks the processes of a role that are at work to come to an end (SIGTERM); their requests
+  /// still finish, one way or the other.
+  void interrupt(int role);
+
   /// The next finished request, waiting at most `timeout`; empty when none finished or a signal
   /// came.
   std::optional<Completion> wait(std::chrono::milliseconds timeout);

@@ -7,6 +7,7 @@
 #include "tuner/bench.h"
 #include "tuner/command_line.h"
 #include "tuner/compile_service.h"
+#include "tuner/model_devices.h"
 #include "tuner/worker.h"
 
 namespace nvfp4 {
@@ -19,6 +20,10 @@ int serve_role(const std::string& role) {
   if (role == "bench") {
     Bench bench;
     return serve_requests([&](const Message& request) { return bench.serve(request); });
+  }
+  if (role == "tune") {
+    ShapeService tuner;
+    return serve_requests([&](const Message& request) { return tuner.serve(request); });
   }
   throw UsageError(fmt::format("unknown worker '{}'", role));
 }

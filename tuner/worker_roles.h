@@ -6,7 +6,7 @@
 
 namespace nvfp4 {
 
-/// Serves requests of the role "compile" or "bench" until the tuner hangs up; returns an exit code.
+/// Serves requests of the role "compile", "bench" or "tune" until the tuner hangs up; returns an exit code.
 /// Throws UsageError for another role.
 int serve_role(const std::string& role);
 

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+// A whole model on the emulated device, as a user tunes it: the plan, the run, what a second run
+// does, what a killed one loses, and shards.
+#include "tuner/model_command.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <thread>
+
+#include "tests/cli_process.h"
+#include "tuning_db/tuning_db.h"
+
+using namespace nvfp4;
+using Json = nlohmann::json;
+
+namespace {
+
+// Two layers; at tp 1 and 2 together six shapes: two are in both.
+constexpr char kModel[] =
+    R"({"hidden_size":64,"intermediate_size":256,"num_attention_heads":4,"head_dim":32,)"
+    R"("num_key_value_heads":2,"num_hidden_layers":2,"vocab_size":256,)"
+    R"("quantization_config":{"quant_method":"modelopt","quant_algo":"NVFP4","ignore":["lm_head"]}})";
+
+struct Model {
+  TemporaryFolder folder;
+  std::string options;
+
+  Model() {
+    std::ofstream(folder / "config.json") << kModel;
+    options = "--device emulated:h100 --effort quick --format json --M 1,16 --tp 1,2 --model " +
+              folder.path().string() + " ";
+  }
+  std::vector<std::string> variables(const std::string& name = "tuning.db") const {
+    return {"NVFP4_DB=" + (folder / name).string(),
+            "NVFP4_CACHE=" NVFP4_BINARY_DIR "/tests/model_cache"};
+  }
+  CliResult run(const std::string& more = "", const std::string& name = "tuning.db") const {
+    return run_cli(options + more, variables(name));
+  }
+};
+
+// All of them are tried, in whatever order: a candidate that was in flight when its tuner was killed
+// is tried last by the next one.
+constexpr char kConfigs[] =
+    "--config family=mma,act=bf16,block_n=16,block_m=8,warps_k=16,num_stages=8,pdl=1 "
+    "--config family=mma,act=bf16,block_n=32,pdl=1 ";
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// What was chosen, without who found it when.
+std::set<std::string> choices(const Json& document) {
+  std::set<std::string> texts;
+  for (Json row : document["rows"]) {
+    row.erase("answer");
+    texts.insert(row.dump());
+  }
+  return texts;
+}
+
+}  // namespace
+
+TEST_SUITE("model_command") {
+  TEST_CASE("a plan says what there is to do and leaves nothing behind") {
+    const Model model;
+    const CliResult result = model.run("--plan");
+    REQUIRE_MESSAGE(result.code == 0, result.err);
+    const Json plan = Json::parse(result.out);
+    CHECK(plan["schema"] == 1);
+    CHECK(plan["shapes"] == 6);
+    CHECK(plan["wanted"] == 6 * 4);  // two Ms, two policies
+    CHECK(plan["known"] == 0);
+    CHECK(plan["seconds"] > 0.0);
+    CHECK(plan["rows"][0]["launches"] >= plan["rows"][5]["launches"]);
+    CHECK_FALSE(std::filesystem::exists(model.folder / "tuning.db"));
+    const CliResult table =
+        run_cli("--model " + model.folder.path().string() +
+                    " --tp 1,2 --plan --device emulated:h100 --db /nowhere/x.db",
+                model.variables());
+    CHECK(table.code == 0);
+    CHECK(contains(table.out, "6 of 6 shapes, 13 values of M, 1 to 4096, 156 winners"));
+  }
+
+  TEST_CASE("a model is tuned, its steps are summed up, and a second run has nothing to do") {
+    const Model model;
+    const CliResult first = model.run();
+    REQUIRE_MESSAGE(first.code == 0, first.err);
+    CHECK(contains(first.err, "6 of 6 shapes, 2 values of M, 1 to 16, 24 winners of which 0"));
+    const Json tuned = Json::parse(first.out);
+    CHECK(tuned["rows"].size() == 24);
+    for (const Json& row : tuned["rows"]) {
+      CHECK(row["answer"] == "this run");
+      CHECK(row["provenance"] == "modelled");
+    }
+    REQUIRE(tuned["steps"].size() == 8);  // tp, M and policy
+    for (const Json& step : tuned["steps"]) {
+      double us = 0;
+      for (const Json& row : tuned["rows"]) {
+        const bool used = contains("," + row["tp"].get<std::string>() + ",",
+                                   "," + std::to_string(step["tp"].get<int>()) + ",");
+        if (!used || row["m"] != step["m"] || row["policy"] != step["policy"]) continue;
+        // Each layer of this model runs twice, under each degree that has it.
+        us += 2 * row["us"].get<double>();
+      }
+      CHECK(step["us"].get<double>() == doctest::Approx(us));
+    }
+
+    const auto begin = std::chrono::steady_clock::now();
+    const CliResult second = model.run();
+    CHECK(second.code == 0);
+    CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(5));
+    const Json again = Json::parse(second.out);
+    CHECK(choices(again) == choices(tuned));
+    for (const Json& row : again["rows"]) CHECK(row["answer"] == "database");
+    const Json plan = Json::parse(model.run("--plan").out);
+    CHECK(plan["known"] == 24);
+    CHECK(plan["seconds"] == 0.0);
+  }
+
+  TEST_CASE("a killed run loses nothing that it had, and ends as one that was left alone") {
+    const Model model;
+    const Json alone = Json::parse(model.run(kConfigs, "alone.db").out);
+    for (int round = 0; round < 2; ++round) {
+      const CliProcess process(model.options + kConfigs, model.variables());
+      const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+      size_t rows = 0;
+      while (rows < 4 + 8 * static_cast<size_t>(round) &&
+             std::chrono::steady_clock::now() < give_up) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        if (!std::filesystem::exists(model.folder / "tuning.db")) continue;
+        try {
+          rows = TuningDb((model.folder / "tuning.db").string(), Access::read_only).winners().size();
+        } catch (const DatabaseError&) {
+          continue;  // being made
+        }
+      }
+      process.signal(SIGKILL);
+    }
+    const Json before = Json::parse(model.run("--plan").out);
+    CHECK(before["known"] >= 4);
+    const CliResult resumed = model.run(kConfigs);
+    CHECK(resumed.code == 0);
+    const Json document = Json::parse(resumed.out);
+    CHECK(choices(document) == choices(alone));
+    const auto known = std::count_if(document["rows"].begin(), document["rows"].end(),
+                                     [](const Json& row) { return row["answer"] == "database"; });
+    CHECK(known >= 4);
+  }
+
+  TEST_CASE("Ctrl-C ends it between candidates, and the same command goes on") {
+    const Model model;
+    CliProcess process(model.options, model.variables());
+    while (!std::filesystem::exists(model.folder / "tuning.db")) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    process.signal(SIGINT);
+    const CliResult stopped = process.wait();
+    CHECK(stopped.code == 130);
+    CHECK(contains(stopped.err, "the same command goes on from there"));
+    CHECK(Json::parse(stopped.out)["rows"].size() < 24);
+    CHECK(model.run().code == 0);
+  }
+
+  TEST_CASE("shards are the whole set, each once, and come to the same winners") {
+    const Model model;
+    std::set<std::string> seen;
+    std::set<std::string> together;
+    for (const std::string shard : {"1/3", "2/3", "3/3"}) {
+      const CliResult result = model.run("--shard " + shard, "shard" + shard.substr(0, 1) + ".db");
+      REQUIRE_MESSAGE(result.code == 0, result.err);
+      const Json document = Json::parse(result.out);
+      CHECK(document["shard"] == shard);
+      CHECK_FALSE(document.contains("steps"));
+      for (const std::string& choice : choices(document)) {
+        CHECK(together.insert(choice).second);
+      }
+    }
+    CHECK(together == choices(Json::parse(model.run().out)));
+  }
+
+  TEST_CASE("two devices share the shapes, and come to the same winners as one") {
+    const Model model;
+    const std::string two = "--device emulated:h100,emulated:h100 ";
+    std::string options = model.options;
+    options.replace(0, options.find("--effort"), two);
+    const CliResult both = run_cli(options + kConfigs, model.variables("two.db"));
+    REQUIRE_MESSAGE(both.code == 0, both.err);
+    CHECK(contains(both.err, "shapes 0/6, emulated:h100: "));
+    const Json document = Json::parse(both.out);
+    CHECK(choices(document) == choices(Json::parse(model.run(kConfigs).out)));
+    // The parent itself had nothing to measure.
+    for (const Json& row : document["rows"]) CHECK(row["answer"] == "database");
+
+    CliProcess process(options + kConfigs, model.variables("stopped.db"));
+    while (!std::filesystem::exists(model.folder / "stopped.db")) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    process.signal(SIGINT);
+    CHECK(process.wait().code == 130);
+    CHECK(run_cli(options + kConfigs, model.variables("stopped.db")).code == 0);
+  }
+
+  TEST_CASE("cards that differ do not share the work") {
+    const Model model;
+    std::string options = model.options;
+    options.replace(0, options.find("--effort"), "--device emulated:h100,emulated:a100 ");
+    const CliResult result = run_cli(options + kConfigs, model.variables());
+    CHECK(result.code == 0);
+    CHECK(contains(result.err, "device emulated:a100, "));
+    CHECK(contains(result.err, "is not like the first (sm_90a 132"));
+    CHECK(Json::parse(result.out)["rows"].size() == 24);
+    CHECK(run_cli("--shape 64,64 --M 1 --device 0,0").code == 2);
+    CHECK(run_cli("--shape 64,64 --M 1 --device 0,").code == 2);
+    CHECK(run_cli("lookup --shape 64,64 --M 1 --device 0,1").code == 2);
+  }
+
+  TEST_CASE("what makes no sense is refused before anything is opened") {
+    const auto refusal = [](const std::string& arguments) {
+      const CliResult result = run_cli(arguments + " --device emulated:h100");
+      CHECK(result.code == 2);
+      CHECK(result.out.empty());
+      return result.err;
+    };
+    CHECK(contains(refusal("--model qwen3-8b --shape 64,64"), "exclude each other"));
+    CHECK(contains(refusal("--shape 64,64 --M 1 --tp 2"), "--tp needs --model"));
+    CHECK(contains(refusal("--model qwen3-8b --tp 0"), "--tp '0' is not a list of 1 to 1024"));
+    CHECK(contains(refusal("--model qwen3-8b --shard 0/4"), "--shard '0/4' is not I/N"));
+    CHECK(contains(refusal("--model qwen3-8b --shard 5/4"), "--shard '5/4' is not I/N"));
+    CHECK(contains(refusal("--model qwen3-7b --plan"), "no name of gemma-4-12b"));
+    CHECK(contains(refusal("lookup --model qwen3-8b --M 1"), "does not apply to this command"));
+    CHECK(run_cli("--model list --format json", {"NVFP4_DEVICE=0"}).code == 0);
+  }
+}
