@@ -31,6 +31,7 @@ constexpr char kExamples[] = R"(Examples:
                                                     a mixture of experts: one launch for all of them
   nvfp4-tune --model gemma-4-31b --tp 1,2 --plan     what a whole model takes; without --plan: do it
   nvfp4-tune --model ./Qwen3-8B-NVFP4 --device all  on every GPU of this machine
+  nvfp4-tune dashboard --out site                   history and limits as one page
   nvfp4-tune lookup --shape 4096,4096 --M 63        what the library would run, and why
   nvfp4-tune emit --shape 4096,4096 --M 64          its source as one file
   nvfp4-tune bench --suite decode --baseline cublas --save h100.json

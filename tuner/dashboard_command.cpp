@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is shown is a merged copy: only rows that were found sound go into it, and raw samples, whose
-// quartiles the rows hold, stay behind.
+// What is shown is a merged copy: only rows that were found sound go into it, and raw samples,
+// whose quartiles the rows hold, stay behind.
 #include "tuner/dashboard_command.h"
 
 #include <fmt/format.h>
@@ -10,9 +10,13 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
 
+#include "generator/model_bundle.h"
 #include "runtime/installed_files.h"
 #include "tuner/dashboard_page.h"
+#include "tuner/model_shapes.h"
 #include "tuner/session.h"
 #include "tuner/whole_file.h"
 #include "tuning_db/merge.h"
@@ -113,6 +117,23 @@ void check_target(const fs::path& target, bool force) {
   }
 }
 
+// The built-in models as one rank runs them, so that the page can filter by them and weigh by them.
+std::string models_json() {
+  nlohmann::ordered_json models = nlohmann::ordered_json::array();
+  constexpr int64_t kRanks[] = {1};
+  for (const ModelFile& file : model_files()) {
+    nlohmann::ordered_json gemms = nlohmann::ordered_json::array();
+    for (const ModelShape& shape : model_shapes(std::string(file.name), kRanks)) {
+      gemms.push_back({{"n", shape.n},
+                       {"k", shape.k},
+                       {"experts", shape.experts},
+                       {"count", shape.launches()}});
+    }
+    models.push_back({{"name", file.name}, {"gemms", std::move(gemms)}});
+  }
+  return models.dump();
+}
+
 std::string name_of(const std::vector<Chosen>& chosen) {
   if (chosen.size() > 1) return fmt::format("{} databases", chosen.size());
   return fs::path(chosen.front().path).filename();
@@ -131,7 +152,9 @@ Answered run_dashboard(const CommandLine& line, const Terminal& terminal) {
   if (error) {
     throw FileError(fmt::format("cannot create {}: {}", folder.string(), error.message()));
   }
-  const std::string page = dashboard_page(copied.bytes, name_of(chosen));
+  const std::string name = name_of(chosen);
+  const std::string models = models_json();
+  const std::string page = dashboard_page({copied.bytes, name, models});
   replace_file(target, page);
   warn(terminal, fmt::format("{} measurements of {} runs in {:.1f} MB", copied.measurements,
                              copied.runs, static_cast<double>(page.size()) / 1e6));

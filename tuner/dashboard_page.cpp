@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The data is a gzipped SQLite file in base64. It stands in elements that a browser does not run, many
-// of them: its parser takes twice as long for one of 16 MB.
+// The data is a gzipped SQLite file in base64. It stands in elements that a browser does not run,
+// many of them: its parser takes twice as long for one of 16 MB.
 #include "tuner/dashboard_page.h"
 
 #include <fmt/format.h>
@@ -18,6 +18,7 @@ extern const char nvfp4_dashboard_page_end[];
 namespace nvfp4 {
 namespace {
 
+constexpr std::string_view kModelsMark = "<script type=\"application/json\" id=\"nvfp4-models\">";
 constexpr std::string_view kDataMark = "<!-- nvfp4-data -->";
 // The build leaves it at the head of every page.
 constexpr std::string_view kGenerator = "<meta name=\"generator\" content=\"nvfp4-tune dashboard\"";
@@ -58,14 +59,17 @@ std::string_view dashboard_page() {
           static_cast<size_t>(nvfp4_dashboard_page_end - nvfp4_dashboard_page_begin)};
 }
 
-std::string dashboard_page(std::string_view database, std::string_view name) {
+std::string dashboard_page(const DashboardData& given) {
   const std::string_view page = dashboard_page();
-  const size_t mark = page.find(kDataMark);
-  std::string html(page.substr(0, mark));
-  const std::string data = gzipped(database);
+  const size_t models = page.find(kModelsMark) + kModelsMark.size();
+  const size_t mark = page.find(kDataMark, models);
+  std::string html(page.substr(0, models));
+  html += given.models;
+  html += page.substr(models, mark - models);
+  const std::string data = gzipped(given.database);
   const std::string open = fmt::format(
       "<script type=\"application/octet-stream\" class=\"nvfp4-data\" data-name=\"{}\">",
-      escaped(name));
+      escaped(given.name));
   for (size_t at = 0; at < data.size(); at += kElementBytes) {
     html += open;
     html += llvm::encodeBase64(std::string_view(data).substr(at, kElementBytes));

@@ -10,8 +10,13 @@ namespace nvfp4 {
 /// The page without data: dashboard/dist/index.html, byte for byte.
 std::string_view dashboard_page();
 
-/// The page with a database in it. `name` is what the page calls it, and may hold any text.
-std::string dashboard_page(std::string_view database, std::string_view name);
+/// What goes into the page.
+struct DashboardData {
+  std::string_view database;  ///< an SQLite file
+  std::string_view name;      ///< what the page calls it; may hold any text
+  std::string_view models;    ///< JSON: [{"name", "gemms": [{"n", "k", "experts", "count"}]}]
+};
+std::string dashboard_page(const DashboardData& data);
 
 /// True for a page of any version that is ours to replace.
 bool is_dashboard_page(std::string_view html);

@@ -59,7 +59,8 @@ function withProvenance(filters: Filters, all: readonly Series[]): Filters {
 }
 
 function appOf({ data, all, verdicts }: Loaded): App {
-  const state = fromHash(location.hash);
+  // Without a verdict the landing page would be an empty one.
+  const state = fromHash(location.hash || (data.comparisons.length > 0 ? '' : '#/heatmap'));
   const filters = withProvenance(state.filters, all);
   return {
     data, models, all, verdicts, state: { ...state, filters }, visible: filtered(all, filters, models),

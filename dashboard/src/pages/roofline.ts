@@ -71,6 +71,7 @@ function scatter(app: App, points: readonly Point[], side: Side): Option {
   return {
     tooltip: { trigger: 'item', formatter: (item: unknown) => tip(app, (item as { data: { point: Point } }).data.point) },
     legend: { type: 'plain', top: 4, left: 4, itemWidth: 8, itemHeight: 8, itemGap: 12, textStyle: { color: ink('muted'), fontSize: 12 } },
+    grid: { left: 8, right: 24, top: 90, bottom: 34, containLabel: true },
     xAxis: powersOfTwo(side.xName, points.map((point) => Math.log2(side.x(point))), side.log ? 2 : 1),
     yAxis: upright(side.yName, { type: side.log ? 'log' : 'value', ...(side.log ? {} : { min: 0 }), max: (range: { max: number }) => highest([range.max, side.ceiling]) * (side.log ? 1.6 : 1.08), axisLabel: { color: ink('muted'), fontSize: 11, formatter: (v: number) => integer(v) } }),
     series: groups(points).map(([name, members], i) => ({
@@ -133,7 +134,7 @@ function render(host: HTMLElement, app: App): void {
     const section = panel(title);
     two.append(section);
     drawChart(section, { label: `${title}: ${side.yName} over ${side.xName}; the table below has the numbers`, height: 420, option: scatter(app, points, side), click: (data) => app.explain((data as { row: number }).row) });
-    if (side.ceiling === 0) section.append(el('p', { class: 'note' }, 'The runs do not say this ceiling; databases of schema version 1 do not hold it.'));
+    if (side.ceiling === 0) section.append(el('p', { class: 'note' }, 'The runs of this file do not say this ceiling.'));
   }
   const table = panel('');
   host.append(table);

@@ -97,6 +97,14 @@ function walk(box: HTMLElement): void {
   });
 }
 
+/** Roles that a grid may hold: Tabulator's scrolling box can be focused and has none. */
+function describe(box: HTMLElement, label: string): void {
+  box.setAttribute('aria-label', label);
+  box.removeAttribute('aria-owns');
+  box.querySelector('.tabulator-tableholder')?.setAttribute('role', 'rowgroup');
+  box.querySelector('.tabulator-table')?.setAttribute('role', 'presentation');
+}
+
 export function drawTable<T>(host: HTMLElement, spec: TableSpec<T>): void {
   const box = el('div', { class: spec.activate ? 'table opens' : 'table' });
   let current = (): readonly T[] => spec.rows;
@@ -124,7 +132,7 @@ export function drawTable<T>(host: HTMLElement, spec: TableSpec<T>): void {
     },
   } as object);
   current = () => table.getData('active').map((row: Held<T>) => row.source);
-  table.on('tableBuilt', () => box.setAttribute('aria-label', spec.label));
+  table.on('tableBuilt', () => describe(box, spec.label));
   const { activate } = spec;
   if (activate) table.on('rowClick', (_event: unknown, row: { getData(): unknown }) => activate((row.getData() as Held<T>).source));
   walk(box);

@@ -74,6 +74,7 @@ export async function visit(page: Page, hash: string): Promise<number> {
     (to) =>
       new Promise<number>((resolve) => {
         const begin = performance.now();
+        if (location.hash === to) return resolve(0);
         addEventListener('hashchange', () => requestAnimationFrame(() => setTimeout(() => resolve(performance.now() - begin))), { once: true });
         location.hash = to;
       }),
