@@ -11,8 +11,9 @@ import { empty, figure, panel, runOptions, select, shortRun } from '../parts/con
 import { drawTable } from '../parts/table.ts';
 import { modelledMark, verdictMark, verdictRank } from '../parts/verdict.ts';
 import { change, fixed, shown, us } from '../text.ts';
+import { geometricMean } from './geometric_mean.ts';
 
-export interface Pair {
+interface Pair {
   readonly series: Series;
   readonly before: number;
   readonly after: number;
@@ -21,13 +22,13 @@ export interface Pair {
   readonly verdict: string;
 }
 
-export interface Intersection {
+interface Intersection {
   readonly pairs: Pair[];
   readonly onlyBefore: number;
   readonly onlyAfter: number;
 }
 
-export function intersect(app: App, base: Run, run: Run): Intersection {
+function intersect(app: App, base: Run, run: Run): Intersection {
   const pairs: Pair[] = [];
   let [onlyBefore, onlyAfter] = [0, 0];
   for (const series of app.visible) {
@@ -42,10 +43,6 @@ export function intersect(app: App, base: Run, run: Run): Intersection {
   return { pairs, onlyBefore, onlyAfter };
 }
 
-export function geometricMean(values: readonly number[]): number {
-  return values.length === 0 ? 0 : Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
-}
-
 function chartOption(app: App, pairs: readonly Pair[]): Option {
   const sorted = pairs.toSorted((a, b) => a.ratio - b.ratio);
   const { median } = app.data.rows;
@@ -56,7 +53,7 @@ function chartOption(app: App, pairs: readonly Pair[]): Option {
         const pair = sorted[(item as { dataIndex: number }).dataIndex];
         return pair ? facts(`${shapeLabel(pair.series.problem)}, M = ${pair.series.m}`, [
           ['policy', shown(pair.series.policy, 16)], ['before', `${us(median[pair.before] as number)} µs`],
-          ['after', `${us(median[pair.after] as number)} µs`], ['change', change(pair.ratio, 2)], ['verdict', pair.verdict],
+          ['after', `${us(median[pair.after] as number)} µs`], ['change', change(pair.ratio, 2)], ['verdict', shown(pair.verdict, 16)],
         ]) : '';
       },
     },

@@ -7,7 +7,7 @@ import { button, el } from '../dom.ts';
 import { shapeLabel } from '../filter.ts';
 import { choice, empty, panel, select } from '../parts/controls.ts';
 import { modelledMark } from '../parts/verdict.ts';
-import { change, fixed } from '../text.ts';
+import { change, fixed, shown } from '../text.ts';
 
 const kShown = 150;
 
@@ -85,8 +85,8 @@ function drawGrid(app: App, measure: Measure, grid: Grid, all: boolean): HTMLEle
     const byM = new Map(row.map((one) => [one.m, one]));
     return el(
       'tr', {},
-      el('th', { scope: 'row' }, shapeLabel(first.problem), first.problem.act !== 'bf16' && el('span', { class: 'quiet' }, ` ${first.problem.act}`),
-        several && el('span', { class: 'quiet' }, ` ${first.device.name.slice(0, 24)}`), modelled(first) && modelledMark()),
+      el('th', { scope: 'row' }, shapeLabel(first.problem), first.problem.act !== 'bf16' && el('span', { class: 'quiet' }, ` ${shown(first.problem.act, 12)}`),
+        several && el('span', { class: 'quiet' }, ` ${shown(first.device.name, 24)}`), modelled(first) && modelledMark()),
       ...grid.tokens.map((m) => cell(app, measure, byM.get(m), m)),
     );
   });
@@ -111,7 +111,7 @@ function render(host: HTMLElement, app: App): void {
     el(
       'div', { class: 'controls' },
       choice('Show', measures, measure.value, (value) => app.go({ show: value })),
-      policies.length > 1 || wanted.length > 0 ? select('Policy', policies.map((one) => ({ value: one, label: one })), policy, (value) => app.go({ filters: { ...app.state.filters, policy: [value] } })) : null,
+      policies.length > 1 || wanted.length > 0 ? select('Policy', policies.map((one) => ({ value: one, label: shown(one, 16) })), policy, (value) => app.go({ filters: { ...app.state.filters, policy: [value] } })) : null,
     ),
   );
   const grid = gridOf(app.visible.filter((one) => one.policy === policy && measure.of(app, one) !== undefined));

@@ -10,7 +10,7 @@ import { empty, figure, panel, select, shortRun } from '../parts/controls.ts';
 import { drawTable } from '../parts/table.ts';
 import { modelledMark } from '../parts/verdict.ts';
 import { fixed, shown, us } from '../text.ts';
-import { geometricMean } from './compare.ts';
+import { geometricMean } from './geometric_mean.ts';
 
 /** One rival's newest time beside ours of the same run. */
 interface Duel {

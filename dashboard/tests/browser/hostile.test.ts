@@ -119,7 +119,7 @@ test('hostile names make no element, run nothing, and leave the layout whole', a
   }
   await visit(page, '#/search');
   await page.locator('.tabulator-row').first().click();
-  const commands = await page.locator('dialog code').allInnerTexts();
+  const commands = await page.locator('dialog .command code').allInnerTexts();
   assert.ok(commands.every((command) => !command.includes('script')), commands.join('\n'));
   assert.equal(await page.evaluate(() => 'stolen' in window), false);
 });
