@@ -9,8 +9,12 @@ export interface Source {
 }
 
 async function gunzip(parts: Uint8Array<ArrayBuffer>[]): Promise<Uint8Array> {
-  const stream = new Blob(parts).stream().pipeThrough(new DecompressionStream('gzip'));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+  const stream = new DecompressionStream('gzip');
+  const writer = stream.writable.getWriter();
+  // What cannot be written makes the reading fail, and that is awaited.
+  for (const part of parts) writer.write(part).catch(() => undefined);
+  writer.close().catch(() => undefined);
+  return new Uint8Array(await new Response(stream.readable).arrayBuffer());
 }
 
 async function maybeGunzip(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {

@@ -31,7 +31,7 @@ export class Session {
 
   async page(): Promise<Page> {
     const page = await (this.context as BrowserContext).newPage();
-    page.setDefaultTimeout(20_000);
+    page.setDefaultTimeout(60_000);
     return page;
   }
 
