@@ -57,7 +57,7 @@ TEST_SUITE("option_values") {
       CHECK(names.insert(spec.name).second);
       CHECK_FALSE(std::string_view(spec.help).empty());
       CHECK_FALSE(std::string_view(spec.commands).empty());
-      CHECK(std::string_view(spec.commands).find_first_not_of("tlebids") == std::string_view::npos);
+      CHECK(std::string_view(spec.commands).find_first_not_of("tlebirdsILSXPDVOH") == std::string_view::npos);
     }
     CHECK(names.contains("shape"));
     CHECK(names.contains("from"));
