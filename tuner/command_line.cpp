@@ -31,6 +31,7 @@ constexpr char kExamples[] = R"(Examples:
                                                     a mixture of experts: one launch for all of them
   nvfp4-tune --model gemma-4-31b --tp 1,2 --plan     what a whole model takes; without --plan: do it
   nvfp4-tune --model ./Qwen3-8B-NVFP4 --device all  on every GPU of this machine
+  nvfp4-tune dashboard --out site                   history and limits as one page
   nvfp4-tune lookup --shape 4096,4096 --M 63        what the library would run, and why
   nvfp4-tune emit --shape 4096,4096 --M 64          its source as one file
   nvfp4-tune bench --suite decode --baseline cublas --save h100.json
@@ -180,6 +181,14 @@ void read_inspect(const OptionValues& values, CommandLine& line) {
   }
 }
 
+void read_dashboard(const OptionValues& values, CommandLine& line) {
+  const std::string* out = values.one("out");
+  if (out == nullptr || out->empty()) {
+    throw UsageError("--out DIR is missing (example: dashboard --out site)");
+  }
+  line.dashboard = {.out = *out, .databases = values.all("db")};
+}
+
 void read_configs(const OptionValues& values, CommandLine& line) {
   for (const std::string& text : values.all("config")) {
     const std::optional<KernelConfig> config = parse_config(text);
@@ -200,7 +209,9 @@ void read_configs(const OptionValues& values, CommandLine& line) {
 
 void read_options(const OptionValues& values, CommandLine& line) {
   if (const std::string* text = values.one("device")) line.device = *text;
-  if (const std::string* text = values.one("db")) line.db = *text;
+  // A page is made of several.
+  const bool several = line.command == Command::dashboard;
+  if (const std::string* text = several ? nullptr : values.one("db")) line.db = *text;
   if (const std::string* text = values.one("cache")) line.cache = *text;
   line.act = values.parsed("act", parse_activation, "bf16 or fp16").value_or(line.act);
   line.policy = values.parsed("policy", parse_policy, "graph, graph+pdl or eager");
@@ -290,6 +301,8 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   inspect->add_option("DIR", line.checkpoint);
   compare->add_option("OLD NEW", line.compared)->expected(2)->required();
   const DbOptions db(app);
+  const CLI::App* dashboard =
+      app.add_subcommand("dashboard", "write databases as one page for a browser: --out DIR");
   app.require_subcommand(0, 1);
   for (CLI::App* sub : app.get_subcommands({})) sub->fallthrough()->set_help_flag();
 
@@ -326,6 +339,7 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   if (regret->parsed()) std::tie(line.command, command) = std::pair(Command::regret, 'r');
   if (compare->parsed()) std::tie(line.command, command) = std::pair(Command::compare, 'c');
   if (inspect->parsed()) std::tie(line.command, command) = std::pair(Command::inspect, 'i');
+  if (dashboard->parsed()) std::tie(line.command, command) = std::pair(Command::dashboard, 'H');
   if (db.parsed()) std::tie(line.command, command) = std::pair(Command::db, db.letter());
   if (doctor->parsed()) std::tie(line.command, command) = std::pair(Command::doctor, 'O');
   const OptionValues values(app, command);
@@ -337,6 +351,10 @@ CommandLine parse_command_line(std::span<const std::string> arguments) {
   }
   if (line.command == Command::compare) {
     line.fail_on_regression = values.flag("fail-on-regression");
+    return line;
+  }
+  if (line.command == Command::dashboard) {
+    read_dashboard(values, line);
     return line;
   }
   if (line.command == Command::inspect) {

@@ -36,6 +36,7 @@ enum class Command {
   emit,
   bench,
   compare,
+  dashboard,
   inspect,
   regret,
   db,
@@ -45,6 +46,12 @@ enum class Command {
 enum class Effort { quick, full };
 enum class Format { table, json, jsonl, csv, md };
 enum class EmitForm { source, ptx, resources };
+
+/// What the page is made of, and where it goes.
+struct DashboardRequest {
+  std::string out;                     ///< a folder, made if it is not there
+  std::vector<std::string> databases;  ///< none: the user's and the shipped ones
+};
 
 /// One of `count` parts of the work, counted from 1.
 struct Shard {
@@ -104,6 +111,7 @@ struct CommandLine {
   bool fail_on_regression = false;
 
   DbRequest db_request;
+  DashboardRequest dashboard;
   std::string checkpoint;  ///< inspect: a folder or a file
   bool memory = false;
   bool layers = false;  ///< a row for each layer

@@ -17,6 +17,7 @@
 #include "runtime/gpu.h"
 #include "runtime/lookup.h"
 #include "tuner/compare_command.h"
+#include "tuner/dashboard_command.h"
 #include "tuner/db_command.h"
 #include "tuner/doctor.h"
 #include "tuner/inspect.h"
@@ -154,6 +155,8 @@ Answered run_command(const CommandLine& line, const Terminal& terminal) {
       return run_db(line, terminal);
     case Command::doctor:
       return run_doctor(line, terminal);
+    case Command::dashboard:
+      return run_dashboard(line, terminal);
     default:
       return run_tune(line, terminal);
   }

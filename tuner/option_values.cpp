@@ -16,8 +16,8 @@ namespace nvfp4 {
 namespace {
 
 constexpr OptionSpec kOptions[] = {
-    {"shape", "N,K", "output features (weight rows) and input features; bench takes several",
-     "tlebLSDVr"},
+    {"shape", "N,K",
+     "output features (weight rows) and input features; tune and bench take several", "tlebLSDVr"},
     {"model", "NAME",
      "tune, bench: a model's layers: a folder, a config.json or a name of --model list", "tb"},
     {"experts", "E",
@@ -25,8 +25,9 @@ constexpr OptionSpec kOptions[] = {
      "tleLSDV"},
     {"M", "LIST", "token counts: 64 | 1,2,4 | 1:8 | 4:512*2 | 1:64+8", "tlebLSDVr"},
     {"act", "TYPE", "activations: bf16 (default) | fp16", "tlebiLSDVr"},
-    {"device", "NAME", "auto (default) | 0, 1, .. | emulated:NAME", "tlebiVOr"},
-    {"db", "PATH", "tuning database (default: see db path)", "tlebcidILSXPDVOr"},
+    {"device", "NAME", "auto (default) | 0, 1, .. | emulated:NAME; tune takes 0,1 or all",
+     "tlebiVOr"},
+    {"db", "PATH", "tuning database (default: see db path)", "tlebidILSXPDVOHcr"},
     {"cache", "DIR", "cache of compiled kernels", "tebVOr"},
     {"policy", "NAME",
      "what the winner is for: graph | graph+pdl | eager (default: graph, and "
@@ -38,7 +39,7 @@ constexpr OptionSpec kOptions[] = {
     {"seed", "N", "of the explored candidates and the test data (default 1)", "tbVr"},
     {"jobs", "N", "compile processes (default: by cores and memory)", "tbiVr"},
     {"max-candidates", "N", "configs tried for each M (default: by effort)", "t"},
-    {"force", nullptr, "measure again what the database already knows; replace a file", "tisX"},
+    {"force", nullptr, "measure again what the database already knows; replace a file", "tisXH"},
     {"no-wait", nullptr, "fail when another tuner holds the card, instead of waiting for it",
      "tbVr"},
     {"shared", nullptr, "measure although others use the card: processes, MPS, MIG slices", "tbVr"},
@@ -57,16 +58,17 @@ constexpr OptionSpec kOptions[] = {
     {"memory", nullptr, "inspect: what a step takes, against the card's memory", "i"},
     {"batch", "B", "inspect: sequences of a step (default 1)", "i"},
     {"tokens", "T", "inspect: tokens of each sequence in a step (default 1)", "i"},
-    {"tp", "R", "inspect: as one of R ranks of tensor parallelism", "itb"},
+    {"tp", "R", "as one of R ranks of tensor parallelism; tune takes a list: 1,2,4", "tbi"},
     {"plan", nullptr, "tune: say what there is to do and about how long it takes; do nothing", "t"},
     {"shard", "I/N", "tune: the Ith of N parts of the work, for a cluster's array of jobs", "t"},
     {"layers", nullptr, "inspect: a row for each layer", "i"},
     {"provenance", "NAME", "db: winners that are measured | modelled", "LSDV"},
     {"history", "FILE", "db export: a database of everything, without what names the machine", "X"},
-    {"sample", "N%", "of so many of the winners; bench: of those of each M (default 100%)", "bV"},
+    {"sample", "N%", "db verify: of so many of the winners (default 100%)", "Vb"},
     {"record", nullptr, "bench: add the run to the database's history, and judge it", "b"},
     {"winners", nullptr, "bench: measure what this card has winners for, not a suite", "b"},
     {"fail-on-regression", nullptr, "compare: exit 5 when what the library runs got slower", "c"},
+    {"out", "DIR", "dashboard: the folder of the page", "H"},
     {"pack", "FILE", "inspect: write the packed weights, so that the next load maps them", "i"},
 };
 
@@ -82,6 +84,8 @@ bool truthy(std::string_view text) {
 
 }  // namespace
 
+std::span<const OptionSpec> option_specs() { return kOptions; }
+
 std::optional<int64_t> parse_integer(std::string_view text) {
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -89,15 +93,9 @@ std::optional<int64_t> parse_integer(std::string_view text) {
   return value;
 }
 
-std::span<const OptionSpec> option_specs() { return kOptions; }
-
-std::optional<double> parse_share(std::string_view text) {
-  double percent = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), percent);
-  if (error != std::errc() || std::string_view(end, text.data() + text.size() - end) != "%") {
-    return std::nullopt;
-  }
-  return percent > 0 && percent <= 100 ? std::optional(percent / 100) : std::nullopt;
+std::optional<int64_t> parse_positive(std::string_view text) {
+  const std::optional<int64_t> value = parse_integer(text);
+  return value && *value >= 1 && *value <= 1'000'000 ? value : std::nullopt;
 }
 
 OptionValues::OptionValues(const CLI::App& app, char command) {

@@ -21,7 +21,8 @@ struct OptionSpec {
   const char* name;
   const char* value;  ///< null for a flag
   const char* help;
-  /// Of t(une) l(ookup) e(mit) b(ench) c(ompare) i(nspect) r(egret) (d)O(ctor); db: db_options.cpp.
+  /// Of t(une) l(ookup) e(mit) b(ench) c(ompare) i(nspect) r(egret) (d)O(ctor)
+  /// (das)H(board); db: db_options.cpp.
   const char* commands;
 };
 std::span<const OptionSpec> option_specs();

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+# One step of the page's tests: STEP is install, build, units or browser. What is not there (node, npm's
+# registry, Chromium) is named in a line that begins with "skipped:", which CTest reports as such.
+#   cmake -DSTEP=... -DFOLDER=dashboard -DOUT=build/dashboard -P run_tests.cmake
+cmake_minimum_required(VERSION 3.25)
+set(modules ${FOLDER}/node_modules)
+set(stamp ${modules}/.nvfp4-lock)
+
+find_program(NODE node)
+find_program(NPM npm)
+set(missing "")
+if(NOT NODE OR NOT NPM)
+  set(missing "no node and npm")
+else()
+  execute_process(COMMAND ${NODE} --version OUTPUT_VARIABLE version OUTPUT_STRIP_TRAILING_WHITESPACE)
+  string(REPLACE "v" "" version "${version}")
+  if(version VERSION_LESS 20.19)
+    set(missing "node ${version} is older than 20.19")
+  endif()
+endif()
+
+function(run)
+  execute_process(COMMAND ${ARGN} WORKING_DIRECTORY ${FOLDER} COMMAND_ERROR_IS_FATAL ANY)
+endfunction()
+
+file(SHA256 ${FOLDER}/package-lock.json lock)
+set(installed "")
+if(EXISTS ${stamp})
+  file(READ ${stamp} installed)
+endif()
+
+if(STEP STREQUAL "install" AND NOT missing AND NOT installed STREQUAL lock)
+  execute_process(COMMAND ${NPM} ci --ignore-scripts --no-audit --no-fund WORKING_DIRECTORY ${FOLDER}
+    RESULT_VARIABLE status OUTPUT_VARIABLE text ERROR_VARIABLE text)
+  if(status EQUAL 0)
+    file(WRITE ${stamp} ${lock})
+  elseif(text MATCHES "EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ETIMEDOUT|ENETUNREACH|network")
+    set(missing "npm's registry cannot be reached")
+  else()
+    message(FATAL_ERROR "npm ci failed: ${text}")
+  endif()
+elseif(NOT missing AND NOT installed STREQUAL lock)
+  set(missing "the packages of package-lock.json are not installed")
+endif()
+
+if(missing)
+  message("skipped: ${missing}")
+elseif(STEP STREQUAL "build")
+  run(${NODE} node_modules/typescript/bin/tsc)
+  run(${NODE} node_modules/vite/bin/vite.js build --outDir ${OUT}/rebuilt --emptyOutDir --logLevel warn)
+  execute_process(COMMAND ${CMAKE_COMMAND} -E compare_files ${OUT}/rebuilt/index.html ${FOLDER}/dist/index.html
+    RESULT_VARIABLE differs)
+  if(differs)
+    message(FATAL_ERROR "dashboard/dist/index.html is not what its sources make: "
+      "npm run build in dashboard/, and commit the result")
+  endif()
+elseif(STEP STREQUAL "units")
+  run(${NODE} node_modules/typescript/bin/tsc --project tests)
+  run(${NODE} --test compiled/tests/unit/)
+elseif(STEP STREQUAL "browser")
+  find_program(CHROMIUM NAMES chromium chromium-browser google-chrome)
+  if(NOT CHROMIUM)
+    message("skipped: no chromium")
+  else()
+    set(ENV{NVFP4_SCREENSHOTS} ${OUT}/screenshots)
+    run(${NODE} node_modules/typescript/bin/tsc --project tests)
+    # One after the other: times are measured, and there are two cores.
+    run(${NODE} --test --test-concurrency=1 compiled/tests/browser/)
+  endif()
+endif()

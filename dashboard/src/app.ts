@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every page is given: the data, what is looked at, and the way to look at something else.
+import type { Comparison, Dataset, Run } from './data/dataset.ts';
+import { type Series, seriesKey } from './data/series.ts';
+import type { Model } from './models.ts';
+import type { Page, State } from './state.ts';
+
+export interface App {
+  readonly data: Dataset;
+  readonly models: readonly Model[];
+  readonly all: readonly Series[];
+  /** The series that pass the filters. */
+  readonly visible: readonly Series[];
+  readonly verdicts: Verdicts;
+  readonly state: State;
+  go(patch: Partial<State>): void;
+  /** Opens the drawer with everything about one measurement. */
+  explain(row: number): void;
+}
+
+/** What was said of one subject, found without a search: there are thousands of both. */
+export class Verdicts {
+  private readonly bySubject = new Map<string, Comparison[]>();
+
+  constructor(comparisons: readonly Comparison[]) {
+    for (const one of comparisons) {
+      const key = Verdicts.key(one.run.device.id, one.problem.id, one.m, one.policy, one.question);
+      const known = this.bySubject.get(key);
+      if (known) known.push(one);
+      else this.bySubject.set(key, [one]);
+    }
+  }
+
+  private static key(device: number, problem: number, m: number, policy: string, question: string): string {
+    return `${device} ${problem} ${m} ${question} ${policy}`;
+  }
+
+  /** Oldest first. */
+  of(series: Series, question: string): readonly Comparison[] {
+    return this.bySubject.get(Verdicts.key(series.device.id, series.problem.id, series.m, series.policy, question)) ?? [];
+  }
+}
+
+export interface View {
+  readonly title: string;
+  readonly about: string;
+  /** The host is in the document and empty. */
+  render(host: HTMLElement, app: App): void;
+}
+
+export const runById = (app: App, id: number | undefined): Run | undefined =>
+  id === undefined ? undefined : app.data.runs.find((run) => run.id === id);
+
+export const runOf = (app: App, row: number): Run => app.data.runs[app.data.rows.run[row] as number] as Run;
+
+/** The series that the address names, else the first that passes the filters and has a time. */
+export function currentSeries(app: App): Series | undefined {
+  const named = app.all.find((series) => seriesKey(series) === app.state.series);
+  return named ?? app.visible.find((series) => series.points.length > 0) ?? app.visible[0];
+}
+
+export const openSeries = (app: App, series: Series, page: Page = 'history'): void =>
+  app.go({ page, series: seriesKey(series) });
