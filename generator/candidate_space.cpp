@@ -173,11 +173,6 @@ IntList stage_counts(KernelConfig config, const Device& device) {
   return list;
 }
 
-struct Ranked {
-  KernelConfig config;
-  double seconds;
-};
-
 class Collector {
  public:
   /// `whole_tiles`: no schedule that shares a tile between CTAs.
@@ -254,6 +249,10 @@ class Collector {
   }
 
  private:
+  struct Ranked {
+    KernelConfig config;
+    double seconds;
+  };
   const Problem& problem_;
   int64_t m_;
   const Device& device_;
@@ -282,15 +281,12 @@ std::optional<std::string> illegal_reason(const KernelConfig& config, const Prob
 
 namespace {
 
-// Token tiles of a problem. Experts do not have equally many tokens: tiles for twice the average
-// are tried too.
+// Experts do not have equally many tokens: tiles for twice the average are tried too.
 IntList token_tiles_of(const Problem& problem, int64_t m) {
   if (problem.kind == ProblemKind::dense) return token_tiles(m);
   const int64_t average = dense_product(problem, m).m;
   IntList list = token_tiles(average);
-  for (const int block : token_tiles(2 * average)) {
-    if (!llvm::is_contained(list, block)) list.push_back(block);
-  }
+  for (const int block : token_tiles(2 * average)) list.push_back(block);
   return list;
 }
 
@@ -346,8 +342,7 @@ IntList wgmma_token_tiles(int64_t m) {
 }
 
 struct Cluster {
-  int n;
-  int k;
+  int n, k;
 };
 constexpr Cluster kClusters[] = {{1, 1}, {2, 1}, {4, 1}, {1, 2}, {1, 3},
                                  {1, 4}, {2, 2}, {2, 4}, {4, 2}};

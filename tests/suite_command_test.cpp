@@ -202,7 +202,7 @@ TEST_SUITE("bench") {
 
   TEST_CASE("a kernel that fails is told and ends with 1, the rest is still shown") {
     TemporaryFolder folder;
-    const CliResult result = run(folder, kBench + "--M 8", "NVFP4_EMULATOR_FAULTS=kernel:1+=700");
+    const CliResult result = run(folder, kBench + "--M 8", "NVFP4_EMULATOR_FAULTS=kernel:4+=700");
     CHECK(result.code == 1);
     CHECK(contains(result.out, "N=64 K=128 M=8 graph fault"));
     CHECK(contains(result.err, "not every kernel came to a time"));

@@ -179,7 +179,7 @@ TEST_SUITE("worker") {
 
   TEST_CASE(
       "a spare that dies of its warm-up, or hangs in it, is nobody's fault and not replaced") {
-    for (const char* script : {"exit 1", "sleep 100"}) {
+    for (const char* script : {"exit 1", "exec sleep 100"}) {
       CAPTURE(script);
       TemporaryFolder folder;
       const std::string first = (folder / "first").string();

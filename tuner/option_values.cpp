@@ -64,7 +64,7 @@ constexpr OptionSpec kOptions[] = {
     {"layers", nullptr, "inspect: a row for each layer", "i"},
     {"provenance", "NAME", "db: winners that are measured | modelled", "LSDV"},
     {"history", "FILE", "db export: a database of everything, without what names the machine", "X"},
-    {"sample", "N%", "db verify: of so many of the winners (default 100%)", "Vb"},
+    {"sample", "N%", "of so many of the winners; bench: of those of each M (default 100%)", "Vb"},
     {"record", nullptr, "bench: add the run to the database's history, and judge it", "b"},
     {"winners", nullptr, "bench: measure what this card has winners for, not a suite", "b"},
     {"fail-on-regression", nullptr, "compare: exit 5 when what the library runs got slower", "c"},
@@ -85,6 +85,15 @@ bool truthy(std::string_view text) {
 }  // namespace
 
 std::span<const OptionSpec> option_specs() { return kOptions; }
+
+std::optional<double> parse_share(std::string_view text) {
+  double percent = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), percent);
+  if (error != std::errc() || std::string_view(end, text.data() + text.size() - end) != "%") {
+    return std::nullopt;
+  }
+  return percent > 0 && percent <= 100 ? std::optional(percent / 100) : std::nullopt;
+}
 
 std::optional<int64_t> parse_integer(std::string_view text) {
   int64_t value = 0;
