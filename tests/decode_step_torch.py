@@ -105,7 +105,7 @@ def ceilings() -> tuple[float, float]:
     """Bytes a second of a long read (a sum of 4 GB), and flops a second of a large bf16 product."""
     data = torch.ones(1 << 30, device="cuda", dtype=torch.float32)
     total = torch.empty((), device="cuda", dtype=torch.float32)
-    read = data.numel() * 4 / microseconds(graph_of(lambda: torch.sum(data, out=total))) * 1e6
+    read = data.numel() * 4 / microseconds(graph_of(lambda: torch.sum(data, dim=0, out=total))) * 1e6
     del data
     a, b, c = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(3))
     return read, 2 * 8192 ** 3 / microseconds(graph_of(lambda: torch.mm(a, b, out=c))) * 1e6

@@ -149,9 +149,14 @@ SearchOptions Tuning::search_options(int64_t m) {
                         .suspects = suspects_};
   // An emulated device's winners are the model's own opinion.
   if (device_.emulated) return options;
+  // What has been chosen stays so until somebody brings news: winners of other shapes, which every
+  // run of a model adds, would have all of it measured again.
+  const bool chosen = std::all_of(request_.policies.begin(), request_.policies.end(),
+                                  [&](Policy policy) { return known_choice(m, policy); });
   std::multimap<int64_t, KernelConfig> near;  // by how far the shape's size is from this one
   for (const Winner& winner : db_.winners()) {
     if (!(winner.device == key_) || winner.problem.act != request_.problem.act) continue;
+    if (chosen && winner.origin != WinnerOrigin::imported) continue;
     if (winner.problem == request_.problem) {
       options.winners.push_back(winner.config);
     } else if (winner.interval.contains(m)) {
