@@ -25,8 +25,8 @@
 
 namespace nvfp4 {
 
-/// The measured winners of `database` on a real card. Throws DatabaseError when there is none, or
-/// when they are of several cards.
+/// The measured winners of `database` on a real card, those of dense problems: the text has no column
+/// for experts. Throws DatabaseError when there is none, or when they are of several cards.
 std::string winners_text(TuningDb& database);
 
 /// What a text holds: for each good line a winner, and a sentence for each bad one.
