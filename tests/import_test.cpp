@@ -51,7 +51,7 @@ TEST_SUITE("import") {
     for (const Measurement& row : database.measurements()) {
       CHECK(row.purpose == Purpose::imported);
     }
-    CHECK_THROWS_WITH(winners_text(database), "no winner was measured on a real card");
+    CHECK_THROWS_WITH(winners_text(database), "no dense winner was measured on a real card");
   }
 
   TEST_CASE("text and database bring the same winners, and a second time changes nothing") {

@@ -57,6 +57,39 @@ TEST_SUITE("search") {
     CHECK(explored == 6);
   }
 
+  TEST_CASE("past winners are tried until a choice is made, imported ones after it too") {
+    const DeviceKey device = key_of(h100());
+    const auto winner = [&](int64_t n, int block_n, WinnerOrigin origin) {
+      Winner w{.device = device, .problem = problem(), .interval = {1, 8}};
+      w.problem.n = n;
+      w.config.block_n = block_n;
+      w.origin = origin;
+      return w;
+    };
+    std::vector<Winner> stored = {winner(4096, 16, WinnerOrigin::tuned),
+                                  winner(4096, 32, WinnerOrigin::imported),
+                                  winner(8192, 48, WinnerOrigin::imported)};
+    for (int i = 1; i <= 5; ++i) {
+      stored.push_back(winner(4096 + 64 * i, 64 + 16 * i, WinnerOrigin::tuned));
+    }
+    Winner elsewhere = winner(4096, 240, WinnerOrigin::tuned);
+    elsewhere.device.sm_count = 1;
+    stored.push_back(elsewhere);
+    const auto rows = [](const std::vector<KernelConfig>& configs) {
+      std::vector<int> list;
+      for (const KernelConfig& config : configs) list.push_back(config.block_n);
+      return list;
+    };
+    const PastWinners open = past_winners(stored, device, problem(), 8, false);
+    CHECK(rows(open.winners) == std::vector<int>{16, 32});
+    CHECK(rows(open.neighbours) == std::vector<int>{80, 96, 112, 128});
+    CHECK(past_winners(stored, device, problem(), 9, false).neighbours.empty());
+    // A run over other shapes has stored their winners since: that changes nothing here.
+    const PastWinners closed = past_winners(stored, device, problem(), 8, true);
+    CHECK(rows(closed.winners) == std::vector<int>{32});
+    CHECK(rows(closed.neighbours) == std::vector<int>{48});
+  }
+
   TEST_CASE("the same seed gives the same list, another seed another") {
     const SearchOptions one{.max_candidates = 40, .seed = 1, .pdl = true};
     const SearchOptions two{.max_candidates = 40, .seed = 2, .pdl = true};

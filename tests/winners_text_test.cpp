@@ -113,7 +113,7 @@ TEST_SUITE("winners_text") {
     const int64_t run = modelled.add_run(run_on(h100(true)));
     add_winner(modelled, run, h100(true),
                measurement_of(config_of(8), 1, 4.5, Provenance::modelled));
-    CHECK_THROWS_WITH(winners_text(modelled), "no winner was measured on a real card");
+    CHECK_THROWS_WITH(winners_text(modelled), "no dense winner was measured on a real card");
     TuningDb two = tuned();
     Device other = h100();
     other.sm_count = 114;

@@ -159,6 +159,15 @@ Answered run_export(const CommandLine& line, const Terminal& terminal) {
   if (!line.db_request.history) {
     const std::string text = winners_text(database);
     warn_all(terminal, database.warnings());
+    const std::vector<Winner> all = database.winners();
+    const auto grouped = std::count_if(all.begin(), all.end(), [](const Winner& w) {
+      return w.problem.kind == ProblemKind::grouped;
+    });
+    if (grouped > 0) {
+      warn(terminal, fmt::format("{} winners of grouped problems have no place in the text: "
+                                 "--history FILE keeps them",
+                                 grouped));
+    }
     return {.text = text};
   }
   const std::string& path = *line.db_request.history;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <random>
 #include <string>
 #include <tuple>
@@ -18,6 +19,7 @@ namespace nvfp4 {
 namespace {
 
 constexpr int kFamilyProposals = 4;
+constexpr size_t kNeighbours = 4;
 
 // Collects candidates: each config once, only legal ones, blocked ones never.
 class Selection {
@@ -80,6 +82,26 @@ std::string_view name(Origin origin) {
       return "exploration";
   }
   return "";
+}
+
+PastWinners past_winners(std::span<const Winner> stored, const DeviceKey& device,
+                         const Problem& problem, int64_t m, bool chosen) {
+  PastWinners past;
+  std::multimap<int64_t, KernelConfig> near;  // by how far the shape's size is from this one
+  for (const Winner& winner : stored) {
+    if (winner.device != device || winner.problem.act != problem.act) continue;
+    if (chosen && winner.origin != WinnerOrigin::imported) continue;
+    if (winner.problem == problem) {
+      past.winners.push_back(winner.config);
+    } else if (winner.interval.contains(m)) {
+      const int64_t size = winner.problem.n * winner.problem.k;
+      near.emplace(std::abs(size - problem.n * problem.k), winner.config);
+    }
+  }
+  for (const auto& [distance, config] : near) {
+    if (past.neighbours.size() < kNeighbours) past.neighbours.push_back(config);
+  }
+  return past;
 }
 
 std::vector<Candidate> choose_candidates(const Problem& problem, int64_t m, const Device& device,

@@ -38,6 +38,18 @@ struct SearchOptions {
   std::vector<Suspect> suspects;  ///< in flight when a tuner died: last, or never when blocked
 };
 
+/// Winners of earlier runs that are worth trying at M.
+struct PastWinners {
+  std::vector<KernelConfig> winners;     ///< of this problem, any M
+  std::vector<KernelConfig> neighbours;  ///< of other shapes at M, the four nearest in size
+};
+
+/// Those of `stored` that are of this device and activation. What has been chosen (`chosen`: each
+/// policy has its winner at M) stays so until somebody brings news, imported winners: the winners
+/// of other shapes, which every run of a model adds, would have all of it measured again.
+PastWinners past_winners(std::span<const Winner> stored, const DeviceKey& device,
+                         const Problem& problem, int64_t m, bool chosen);
+
 /// Legal, distinct candidates for (problem, m): known good ones first, then by predicted time.
 std::vector<Candidate> choose_candidates(const Problem& problem, int64_t m, const Device& device,
                                          const SearchOptions& options);

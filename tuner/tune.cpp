@@ -8,7 +8,6 @@
 #include "tuner/tune.h"
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "generator/candidate_space.h"
@@ -23,7 +22,6 @@
 namespace nvfp4 {
 namespace {
 
-constexpr size_t kNeighbours = 4;  // winners of other shapes that are tried here
 constexpr int kSeries = 2;         // of finals, when the first is too noisy
 constexpr int kVerifications = 3;  // of a winner
 
@@ -149,24 +147,11 @@ SearchOptions Tuning::search_options(int64_t m) {
                         .suspects = suspects_};
   // An emulated device's winners are the model's own opinion.
   if (device_.emulated) return options;
-  // What has been chosen stays so until somebody brings news: winners of other shapes, which every
-  // run of a model adds, would have all of it measured again.
   const bool chosen = std::all_of(request_.policies.begin(), request_.policies.end(),
                                   [&](Policy policy) { return known_choice(m, policy); });
-  std::multimap<int64_t, KernelConfig> near;  // by how far the shape's size is from this one
-  for (const Winner& winner : db_.winners()) {
-    if (!(winner.device == key_) || winner.problem.act != request_.problem.act) continue;
-    if (chosen && winner.origin != WinnerOrigin::imported) continue;
-    if (winner.problem == request_.problem) {
-      options.winners.push_back(winner.config);
-    } else if (winner.interval.contains(m)) {
-      const int64_t size = winner.problem.n * winner.problem.k;
-      near.emplace(std::abs(size - request_.problem.n * request_.problem.k), winner.config);
-    }
-  }
-  for (const auto& [distance, config] : near) {
-    if (options.neighbours.size() < kNeighbours) options.neighbours.push_back(config);
-  }
+  PastWinners past = past_winners(db_.winners(), key_, request_.problem, m, chosen);
+  options.winners = std::move(past.winners);
+  options.neighbours = std::move(past.neighbours);
   return options;
 }
 

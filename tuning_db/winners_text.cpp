@@ -178,7 +178,7 @@ std::string winners_text(TuningDb& database) {
     return w.device.emulated || w.provenance != Provenance::measured ||
            w.origin == WinnerOrigin::imported || w.problem.kind != ProblemKind::dense;
   });
-  if (winners.empty()) throw DatabaseError("no winner was measured on a real card");
+  if (winners.empty()) throw DatabaseError("no dense winner was measured on a real card");
   const DeviceKey key = winners.front().device;
   for (const Winner& winner : winners) {
     if (winner.device != key) throw DatabaseError("the winners are of several cards");
