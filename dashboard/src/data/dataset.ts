@@ -67,10 +67,10 @@ export interface Rows {
   provenance: Uint16Array;
   verdict: Uint16Array;
   median: Float64Array;
-  q1: Float64Array;
-  q3: Float64Array;
   samples: Uint32Array;
   f: Float64Array;
+  readonly q1: Float64Array;
+  readonly q3: Float64Array;
   readonly gbps: Float64Array;
   readonly percent: Float64Array;
   readonly tflops: Float64Array;
@@ -148,8 +148,8 @@ export function emptyRows(capacity: number): Rows {
   return {
     count: 0, id: real(), run: index(), kernel: index(), problem: index(), m: real(),
     policy: word(), provenance: word(), verdict: word(),
-    median: real(), q1: real(), q3: real(), samples: index(), f: real(),
-    gbps: none, percent: none, tflops: none, clock: none, throttled: none, launch: none, temperature: none,
+    median: real(), samples: index(), f: real(),
+    q1: none, q3: none, gbps: none, percent: none, tflops: none, clock: none, throttled: none, launch: none, temperature: none,
   };
 }
 

@@ -101,14 +101,13 @@ const comparedWords = [
 
 const eagerColumns = [
   number('id'), number('run'), number('kernel'), number('problem'), number('m'), word('policy', knownWords),
-  word('provenance', knownWords), word('verdict', knownWords), number('median_us'), number('q1_us'), number('q3_us'),
-  number('samples'), number('f'),
+  word('provenance', knownWords), word('verdict', knownWords), number('median_us'), number('samples'), number('f'),
 ];
 
 // What only some pages need is read when the first of them does.
 const lazyColumns = {
-  gbps: number('gbps'), percent: number('pct_ceiling'), tflops: number('tflops'), clock: number('clock_mhz'),
-  throttled: number('throttled'), launch: number('launch_us', 0), temperature: number('temperature_c', 0),
+  q1: number('q1_us'), q3: number('q3_us'), gbps: number('gbps'), percent: number('pct_ceiling'), tflops: number('tflops'),
+  clock: number('clock_mhz'), throttled: number('throttled'), launch: number('launch_us', 0), temperature: number('temperature_c', 0),
 } as const;
 
 /** Texts that repeat, as small numbers. */
@@ -131,6 +130,8 @@ function readColumn(database: Database, rows: Rows, column: Column): Float64Arra
   const values = new Float64Array(rows.count);
   let next = 0;
   scan(database, 'measurement', [number('id'), column], (row) => {
+    // Rows that were unusable before, or are now, must not move the others.
+    while (next < rows.count && (rows.id[next] as number) < (row[0] as number)) ++next;
     if (row[0] !== rows.id[next]) return false;
     values[next++] = row[1] as number;
     return true;
@@ -169,7 +170,7 @@ function readMeasurements(
 ): { rows: Rows; skipped: number } {
   const highest = Number(database.exec('SELECT max(id) FROM measurement')[0]?.values[0]?.[0] ?? 0);
   const rows = emptyRows(Math.max(0, Math.min(highest, Math.ceil(size / kLeastBytes))));
-  const { id, run, kernel, problem, m, policy, provenance, verdict, median, q1, q3, samples, f } = rows;
+  const { id, run, kernel, problem, m, policy, provenance, verdict, median, samples, f } = rows;
   const [runAt, kernelAt, problemAt] = [positions(runs), positions(kernels), positions(problems)];
   let i = 0;
   const skipped = scan(database, 'measurement', eagerColumns, (row) => {
@@ -186,10 +187,8 @@ function readMeasurements(
     provenance[i] = prov;
     verdict[i] = verd;
     median[i] = row[8] as number;
-    q1[i] = row[9] as number;
-    q3[i] = row[10] as number;
-    samples[i] = row[11] as number;
-    f[i] = row[12] as number;
+    samples[i] = row[9] as number;
+    f[i] = row[10] as number;
     ++i;
     return true;
   });

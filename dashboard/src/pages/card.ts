@@ -2,7 +2,7 @@
 // Each card and how steady it is: its runs with their surroundings, the spread of its times, and by how
 // much the time of one and the same machine code moves between runs.
 import type { App, View } from '../app.ts';
-import type { Device, Run } from '../data/dataset.ts';
+import type { Dataset, Device, Run } from '../data/dataset.ts';
 import { el } from '../dom.ts';
 import { type Option, axis, drawChart, facts, hues, upright } from '../parts/chart.ts';
 import { empty, figure, panel, shortRun } from '../parts/controls.ts';
@@ -26,12 +26,17 @@ function middle(values: number[]): number {
   return values[values.length >> 1] ?? 0;
 }
 
-function factsOf(app: App, runs: readonly Run[]): RunFacts[] {
-  const { rows, words } = app.data;
+// No filter changes them, and they take a pass over all rows.
+const knownFacts = new WeakMap<Dataset, RunFacts[]>();
+
+function factsOf(data: Dataset): RunFacts[] {
+  const known = knownFacts.get(data);
+  if (known) return known;
+  const { rows, runs, words } = data;
   const ok = words.indexOf('ok');
-  const wanted = new Map(runs.map((run) => [app.data.runs.indexOf(run), { spreads: [] as number[], clocks: [] as number[], rows: 0, failed: 0, throttled: 0, hottest: 0 }]));
+  const all = runs.map(() => ({ spreads: [] as number[], clocks: [] as number[], rows: 0, failed: 0, throttled: 0, hottest: 0 }));
   for (let i = 0; i < rows.count; ++i) {
-    const sums = wanted.get(rows.run[i] as number);
+    const sums = all[rows.run[i] as number];
     if (!sums) continue;
     ++sums.rows;
     if (rows.verdict[i] !== ok) {
@@ -43,7 +48,9 @@ function factsOf(app: App, runs: readonly Run[]): RunFacts[] {
     if ((rows.clock[i] as number) > 0) sums.clocks.push(rows.clock[i] as number);
     sums.spreads.push(((rows.q3[i] as number) - (rows.q1[i] as number)) / (rows.median[i] as number));
   }
-  return [...wanted].map(([at, { spreads, clocks, ...sums }]) => ({ ...sums, run: app.data.runs[at] as Run, clock: middle(clocks), spread: middle(spreads) }));
+  const made = all.map(({ spreads, clocks, ...sums }, at) => ({ ...sums, run: runs[at] as Run, clock: middle(clocks), spread: middle(spreads) }));
+  knownFacts.set(data, made);
+  return made;
 }
 
 /** How far "unchanged" moved: the same machine code in two runs. */
@@ -101,7 +108,7 @@ function drawRuns(host: HTMLElement, list: readonly RunFacts[]): void {
 }
 
 function drawCard(host: HTMLElement, app: App, device: Device): void {
-  const list = factsOf(app, app.data.runs.filter((run) => run.device === device));
+  const list = factsOf(app.data).filter(({ run }) => run.device === device);
   const noise = noiseOf(app, device);
   const throttled = list.reduce((sum, one) => sum + one.throttled, 0);
   const section = panel(

@@ -61,6 +61,16 @@ test('a row that refers to nothing, or holds no time, is left out and counted', 
   assert.deepEqual([data.rows.count, data.skipped], [1, 2]);
 });
 
+test('a row with an unusable value in a column that is read later moves no other row', async () => {
+  const database = await small();
+  for (const id of [1, 2, 3]) addMeasurement(database, id, subject, { us: 4 });
+  database.run('UPDATE measurement SET gbps = 10 * id, q1_us = id');
+  database.run('UPDATE measurement SET gbps = 9e999 WHERE id = 1; UPDATE measurement SET q1_us = 9e999 WHERE id = 2');
+  const { rows } = load(database, 'x', 1 << 20);
+  assert.deepEqual([...rows.gbps], [0, 20, 30]);
+  assert.deepEqual([...rows.q1], [1, 0, 3]);
+});
+
 test('what version 1 lacks takes the defaults of the migration', async () => {
   const database = await fixture({ runs: 1, tokens: [1], bare: true });
   database.run('DROP TABLE comparison; DROP TABLE change_point; DROP TABLE rival; PRAGMA user_version = 1');
