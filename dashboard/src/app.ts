@@ -53,6 +53,13 @@ export const runById = (app: App, id: number | undefined): Run | undefined =>
 
 export const runOf = (app: App, row: number): Run => app.data.runs[app.data.rows.run[row] as number] as Run;
 
+/** GB/s of long reads in a row's run; rows of older databases say it through their share of it. 0: unknown. */
+export function readCeiling(app: App, row: number): number {
+  const { gbps, percent } = app.data.rows;
+  const stored = runOf(app, row).streamGbps;
+  return stored > 0 ? stored : (percent[row] as number) > 0 ? ((gbps[row] as number) / (percent[row] as number)) * 100 : 0;
+}
+
 /** The series that the address names, else the first that passes the filters and has a time. */
 export function currentSeries(app: App): Series | undefined {
   const named = app.all.find((series) => seriesKey(series) === app.state.series);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Shapes by token counts at a glance: F, GB/s or the stored change. A table and not a drawing, so that
 // it can be read aloud, walked with the keyboard and copied.
-import { type App, type View, openSeries } from '../app.ts';
+import { type App, type View, openSeries, readCeiling } from '../app.ts';
 import { type Series, byShape, modelled, newest, seriesKey } from '../data/series.ts';
 import { button, el } from '../dom.ts';
 import { shapeLabel } from '../filter.ts';
@@ -18,7 +18,7 @@ interface Measure {
   of(app: App, series: Series): number | undefined;
   text(value: number): string;
   /** From 0 (palest) to 1, or from -1 to 1 with `diverging`. */
-  shade(value: number): number;
+  shade(value: number, app: App, series: Series): number;
   readonly diverging?: boolean;
   readonly legend: readonly [string, string];
 }
@@ -37,7 +37,7 @@ const clamp = (value: number): number => Math.max(-1, Math.min(1, value));
 const measures: readonly Measure[] = [
   { value: 'f', label: 'F', of: atNewest('f'), text: (v) => fixed(v, 2), shade: (v) => clamp((v - 0.4) / 0.6), legend: ['0.4', '1.0: the ceiling'] },
   { value: 'change', label: '% change', of: storedChange, text: (v) => change(v), shade: (v) => clamp((v - 1) / 0.05), diverging: true, legend: ['5 % faster', '5 % slower'] },
-  { value: 'gbps', label: 'GB/s', of: atNewest('gbps'), text: (v) => fixed(v, 0), shade: (v) => clamp(v / 4000), legend: ['0', '4000'] },
+  { value: 'gbps', label: 'GB/s', of: atNewest('gbps'), text: (v) => fixed(v, 0), shade: (v, app, series) => clamp(v / (readCeiling(app, newest(series)) || Infinity)), legend: ['0', 'what the card reads'] },
   { value: 'us', label: 'µs', of: atNewest('median'), text: (v) => fixed(v, 1), shade: () => 0, legend: ['', ''] },
 ];
 
@@ -62,7 +62,7 @@ function gridOf(series: readonly Series[]): Grid {
 function cell(app: App, measure: Measure, series: Series | undefined, m: number): HTMLElement {
   const value = series && measure.of(app, series);
   if (!series || value === undefined) return el('td', { class: 'none' }, el('span', { 'aria-label': 'not measured' }, '·'));
-  const shade = measure.shade(value);
+  const shade = measure.shade(value, app, series);
   const tone = !measure.diverging ? 'level' : shade < 0 ? 'faster' : 'slower';
   const strength = Math.round(Math.abs(shade) * 100);
   return el(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How far every shape is from what the card can do: GB/s over the bytes read, TFLOP/s over the tokens,
 // each below its ceiling of the same run.
-import { type App, type View, openSeries, runOf } from '../app.ts';
+import { type App, type View, openSeries, readCeiling, runOf } from '../app.ts';
 import { type Series, modelled, newest } from '../data/series.ts';
 import { el } from '../dom.ts';
 import { shapeLabel } from '../filter.ts';
@@ -31,13 +31,6 @@ function pointsOf(app: App): Point[] {
     const { n, k, experts } = series.problem;
     return row < 0 ? [] : [{ series, row, megabytes: weightMegabytes(n, k, experts) }];
   });
-}
-
-/** The read ceiling of a row's run; rows of older databases say it through their share of it. */
-function streamOf(app: App, row: number): number {
-  const { gbps, percent } = app.data.rows;
-  const stored = runOf(app, row).streamGbps;
-  return stored > 0 ? stored : (percent[row] as number) > 0 ? ((gbps[row] as number) / (percent[row] as number)) * 100 : 0;
 }
 
 const highest = (values: readonly number[]): number => values.reduce((a, b) => Math.max(a, b), 0);
@@ -122,7 +115,7 @@ function render(host: HTMLElement, app: App): void {
     return;
   }
   const { rows } = app.data;
-  const stream = highest(points.map((point) => streamOf(app, point.row)));
+  const stream = highest(points.map((point) => readCeiling(app, point.row)));
   const tensor = highest(points.map((point) => runOf(app, point.row).tensorTflops));
   const sides: readonly (readonly [string, Side])[] = [
     ['Memory', { x: (p) => p.megabytes, y: (p) => rows.gbps[p.row] as number, xName: 'packed weights, MB', yName: 'GB/s', ceiling: stream, ceilingName: `long reads: ${integer(stream)} GB/s`, log: false }],

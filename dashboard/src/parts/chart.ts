@@ -106,7 +106,10 @@ export function drawChart(host: HTMLElement, spec: ChartSpec): void {
   });
   const { click } = spec;
   if (click) chart.on('click', (event) => click(event.data));
-  const observer = new ResizeObserver(() => chart.resize());
+  // The first report is of the size that the chart was just drawn in.
+  const observer = new ResizeObserver(() => {
+    if (chart.getWidth() !== box.clientWidth || chart.getHeight() !== box.clientHeight) chart.resize();
+  });
   observer.observe(box);
   live.push({ chart, observer });
 }

@@ -8,6 +8,9 @@ import { counted } from '../text.ts';
 
 Tabulator.registerModule([FormatModule, InteractionModule, ResizeTableModule, SortModule]);
 
+// Of a line of text with its padding and border; style.css has the same.
+const kRowHeight = 35;
+
 type Value = string | number | boolean | null;
 
 export interface Column<T> {
@@ -124,6 +127,8 @@ export function drawTable<T>(host: HTMLElement, spec: TableSpec<T>): void {
     data: held(spec),
     columns: spec.columns.filter((column) => !column.hidden).map(definition),
     layout: 'fitColumns',
+    // Measuring each row costs a layout of the page.
+    rowHeight: kRowHeight,
     maxHeight: spec.height ?? 560,
     ...(spec.sort ? { initialSort: [{ column: spec.sort[0], dir: spec.sort[1] }] } : {}),
     columnDefaults: { headerSortTristate: false },

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The page with 200,000 measurements: it opens a file of them within 2 s and follows a filter within 200
-// ms. On a busy machine the processor time of the page's thread is what counts; both are printed. With
-// as many inside the page the browser has 16 MB of text to parse first; that is printed, and bounded.
+// ms, as clock.ts counts them; what was measured is printed. With as many inside the page the browser
+// has 16 MB of text to parse first; that is printed, and bounded.
 import assert from 'node:assert/strict';
 import { statSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import type { Page } from 'playwright-core';
 import { fixture } from '../fixture.ts';
-import { type Taken, ThreadClock, judged, middle, text } from './clock.ts';
+import { Pace, type Taken, ThreadClock, judged, middle, text } from './clock.ts';
 import { Session, builtPage, drawn, visit } from './page.ts';
 
 const kRows = 200_000;
@@ -17,6 +17,7 @@ let address: string;
 let file: string;
 let page: Page;
 let clock: ThreadClock;
+let pace: Pace;
 
 /** From the begin of the page to its first drawing of data, plus what it took before a file was given. */
 async function opening(where: string, file?: string): Promise<Taken> {
@@ -33,13 +34,15 @@ async function opening(where: string, file?: string): Promise<Taken> {
   }
   await drawn(page);
   const wall = await page.evaluate(() => performance.getEntriesByName('nvfp4-ready').at(-1)?.startTime ?? Number.POSITIVE_INFINITY);
-  return { cpu: await clock.now(), wall: wall - waited };
+  const cpu = await clock.now();
+  return { cpu, wall: wall - waited, slowness: await pace.slowness() };
 }
 
 async function filtering(hash: string): Promise<Taken> {
   const begin = await clock.now();
   const wall = await visit(page, hash);
-  return { cpu: (await clock.now()) - begin, wall };
+  const cpu = (await clock.now()) - begin;
+  return { cpu, wall, slowness: await pace.slowness() };
 }
 
 before(async () => {
@@ -47,6 +50,7 @@ before(async () => {
   const database = await fixture({ shapes, runs: 25, candidates: 10 });
   assert.equal(database.exec('SELECT count(*) FROM measurement')[0]?.values[0]?.[0], kRows);
   session = await Session.open();
+  pace = await Pace.of(await session.page());
   const bytes = database.export();
   file = session.write('big.db', bytes);
   address = session.withData(bytes);
@@ -69,8 +73,10 @@ test('a page with 200,000 measurements inside opens within 5 s', async () => {
 
 test('a file of 200,000 measurements opens within 2 s', async () => {
   const times = [await opening(Session.plainPage, file)];
-  await page.close();
-  times.push(await opening(Session.plainPage, file));
+  for (let again = 0; again < 2; ++again) {
+    await page.close();
+    times.push(await opening(Session.plainPage, file));
+  }
   console.log(`open, a file: ${times.map(text).join(', ')} for ${kRows} measurements`);
   assert.ok(Math.min(...times.map(judged)) <= 2000, times.map(text).join());
 });
