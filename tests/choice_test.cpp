@@ -235,20 +235,24 @@ TEST_SUITE("plan") {
     REQUIRE(open.tasks.size() == 2);
     CHECK(open.tasks[0].tokens == std::vector<int64_t>{1});
     CHECK(open.known == 2);
-    CHECK(open.passed == std::map<int64_t, int>{{64, 1}});
-    CHECK_FALSE(open.done(1));
+    CHECK(open.trials.at(64).passed() == 1);
+    CHECK(open.trials.at(1).passed() == 0);
+    CHECK_FALSE(open.done({.fewest = 1}));
     history.add(row(kSmall, 1, {10}));
     open = open_tasks(tasks, history, policies);
-    CHECK(open.done(1));
-    CHECK_FALSE(open.done(2));
+    CHECK(open.done({.fewest = 1}));
+    CHECK_FALSE(open.done({.fewest = 2}));
+    open.tasks.front().candidate.origin = Origin::neighbour;
+    CHECK_FALSE(open.done({.fewest = 1}));
   }
 
   TEST_CASE("quick compiles at least sixty candidates for a real GPU, an emulated one only a few") {
     Device device = find_part("h100")->device;
     TuneRequest request{.tokens = {64}, .effort = Effort::quick};
-    CHECK(make_plan(request, device).enough < 10);
+    CHECK(make_plan(request, device).patience.fewest < 10);
     device.emulated = false;
     CHECK(make_plan(request, device).candidates >= 60);
+    CHECK(make_plan(request, device).patience.fewest >= 40);
     CHECK(make_plan(request, device).budget < std::chrono::seconds(20));
     request.max_candidates = 5;
     request.budget = std::chrono::seconds(3);

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "generator/candidate_space.h"
@@ -55,6 +56,19 @@ TEST_SUITE("search") {
       CHECK(rank < space.size());
     }
     CHECK(explored == 6);
+  }
+
+  TEST_CASE("a search that ends half way has tried each family and explored") {
+    const auto list = choose_candidates(problem(), 64, h100(), {.max_candidates = 60, .pdl = true});
+    int explored = 0;
+    std::map<Family, int> families;
+    for (size_t i = 0; i < 34; ++i) {
+      explored += list[i].origin == Origin::exploration;
+      ++families[list[i].config.family];
+    }
+    CHECK(explored >= 2);
+    CHECK(families[Family::mma] >= 4);
+    CHECK(families[Family::wgmma] >= 4);
   }
 
   TEST_CASE("past winners are tried until a choice is made, imported ones after it too") {

@@ -56,7 +56,7 @@ inline ThreeOutcomes try_three(const Workshop& workshop, const Problem& problem,
                     {.started = ignore, .measured = keep, .finished = ignore});
   try {
     const auto deadline = Pipeline::Clock::now() + std::chrono::minutes(10);
-    outcomes.end = pipeline.run(tasks, deadline, 1 << 30, {});
+    outcomes.end = pipeline.run(tasks, deadline);
   } catch (const CardError& error) {
     outcomes.error = error.what();
   }

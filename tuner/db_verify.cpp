@@ -34,7 +34,7 @@ std::optional<Measurement> measured_again(const StoredWinner& stored, const Work
   if (workshop.gpu.emulated()) {
     const std::vector<Task> tasks = {
         {.candidate = {.config = w.config, .origin = Origin::requested}, .tokens = {w.m_tuned}}};
-    pipeline.run(tasks, Pipeline::Clock::now() + std::chrono::hours(1), 1, {});
+    pipeline.run(tasks, Pipeline::Clock::now() + std::chrono::hours(1));
   } else {
     rows = pipeline.finals(w.m_tuned, w.policy, {w.config});
   }

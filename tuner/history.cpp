@@ -111,6 +111,27 @@ std::vector<const Measurement*> History::ranking(int64_t m, Policy policy) const
   return ranked;
 }
 
+Trials History::trials(int64_t m, std::span<const Policy> policies) const {
+  std::vector<const Measurement*> rows;
+  for (const Measurement& row : rows_) {
+    if (row.m == m && row.verdict == Verdict::ok) rows.push_back(&row);
+  }
+  std::stable_sort(rows.begin(), rows.end(), [](auto* a, auto* b) { return a->id < b->id; });
+  Trials trials;
+  std::map<std::string, std::vector<Measurement>> open;  // first rows, until each policy has one
+  for (const Measurement* row : rows) {
+    const std::string config = config_text(row->kernel.config);
+    if (failed_.contains(config) || !settled(row->kernel.config, m, policies)) continue;
+    if (std::count(policies.begin(), policies.end(), row->policy) == 0) continue;
+    std::vector<Measurement>& first = open[config];
+    const auto same = [&](const Measurement& known) { return known.policy == row->policy; };
+    if (std::any_of(first.begin(), first.end(), same)) continue;
+    first.push_back(*row);
+    if (first.size() == policies.size()) trials.pass(first);
+  }
+  return trials;
+}
+
 const Measurement* History::find(int64_t id) const {
   const auto found = std::find_if(rows_.begin(), rows_.end(),
                                   [&](const Measurement& row) { return row.id == id; });

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tuner/patience.h"
 #include "tuning_db/records.h"
 
 namespace nvfp4 {
@@ -40,6 +41,9 @@ class History {
 
   /// True when the config has a time at (m, policy) and failed nowhere.
   bool passed(const KernelConfig& config, int64_t m, Policy policy) const;
+
+  /// What has passed at M under all policies, in the order of the rows.
+  Trials trials(int64_t m, std::span<const Policy> policies) const;
 
   /// The best-founded row (most samples) of each config that passed at (m, policy), fastest first.
   std::vector<const Measurement*> ranking(int64_t m, Policy policy) const;

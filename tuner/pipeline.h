@@ -17,6 +17,7 @@
 #include "runtime/cubin_cache.h"
 #include "runtime/gpu.h"
 #include "tuner/jobs.h"
+#include "tuner/patience.h"
 #include "tuner/progress.h"
 #include "tuner/search.h"
 #include "tuner/worker.h"
@@ -68,9 +69,9 @@ class Pipeline {
   const Ceilings& ceilings(int64_t m);
 
   /// Tries every task, in order, until `deadline` (which waits for a first success). At each M,
-  /// stops after `enough` candidates have passed, those of `passed` included.
-  RunEnd run(const std::vector<Task>& tasks, Clock::time_point deadline, int enough,
-             const std::map<int64_t, int>& passed);
+  /// passes over what is not due once `patience` is at its end; `trials` have been before.
+  RunEnd run(const std::vector<Task>& tasks, Clock::time_point deadline,
+             const Patience& patience = {}, const std::map<int64_t, Trials>& trials = {});
 
   /// Times `configs` at (m, policy) against each other on a real GPU, after the full gate. One row
   /// for each, in the same order; those that fail the gate carry its verdict. Empty when stopped.

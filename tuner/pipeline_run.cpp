@@ -37,8 +37,8 @@ struct Pipeline::Run {
   Pipeline& pipeline;
   const std::vector<Task>& tasks;
   Clock::time_point deadline;
-  int enough;
-  std::map<int64_t, int> passed;
+  Patience patience;
+  std::map<int64_t, Trials> trials;
   size_t first_tag;  // tells this run's compilations from those that an earlier one gave up on
   std::map<int64_t, int> under_way = {};
   std::vector<Item> items = {};
@@ -51,7 +51,7 @@ struct Pipeline::Run {
   bool any_passed = false;
 
   bool late() const { return any_passed && Clock::now() > deadline; }
-  int wanting(int64_t m) { return enough - passed[m] - under_way[m]; }
+  int wanted(int64_t m) { return trials[m].wanted(patience); }
 
   void admit();
   void feed_compilers();
@@ -70,12 +70,11 @@ void Pipeline::Run::admit() {
     const Task& task = tasks[next_task];
     Item item{.candidate = task.candidate};
     for (int64_t m : task.tokens) {
-      if (wanting(m) > 0) item.tokens.push_back(m);
+      if (task.candidate.due() || wanted(m) > under_way[m]) item.tokens.push_back(m);
     }
     // Candidates in flight may fail and leave a place: wait for them before passing over this one.
-    const bool later =
-        item.tokens.empty() && std::any_of(task.tokens.begin(), task.tokens.end(),
-                                           [&](int64_t m) { return passed[m] < enough; });
+    const bool later = item.tokens.empty() && std::any_of(task.tokens.begin(), task.tokens.end(),
+                                                          [&](int64_t m) { return wanted(m) > 0; });
     if (later) return;
     ++next_task;
     if (item.tokens.empty()) {
@@ -178,7 +177,7 @@ void Pipeline::Run::evaluated(size_t index, const Completion& completion) {
   ++item.next;
   if (evaluation.verdict == Verdict::ok) {
     any_passed = true;
-    ++passed[m];
+    trials[m].pass(rows);
     const double us = rows.front().timing.median_us;
     if (best_us == 0 || us < best_us) {
       best_us = us;
@@ -216,18 +215,21 @@ void Pipeline::Run::show() const {
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
   // Where a few passes are enough, the rest of the tasks are there in case of failures.
   size_t total = over;
-  for (const auto& [m, count] : passed) total += static_cast<size_t>(std::max(enough - count, 0));
+  for (const auto& [m, tried] : trials) total += static_cast<size_t>(tried.wanted(patience));
   total = std::min(total, tasks.size());
   pipeline.workshop_.progress.step("candidates", over, total, best, left);
 }
 
-RunEnd Pipeline::run(const std::vector<Task>& tasks, Clock::time_point deadline, int enough,
-                     const std::map<int64_t, int>& passed) {
+RunEnd Pipeline::run(const std::vector<Task>& tasks, Clock::time_point deadline,
+                     const Patience& patience, const std::map<int64_t, Trials>& trials) {
   for (const Task& task : tasks) {
     for (const int64_t m : task.tokens) ceilings(m);  // while the GPU worker has nothing else to do
   }
-  Run run{
-      .pipeline = *this, .tasks = tasks, .deadline = deadline, .enough = enough, .passed = passed};
+  Run run{.pipeline = *this,
+          .tasks = tasks,
+          .deadline = deadline,
+          .patience = patience,
+          .trials = trials};
   while (!workshop_.stopped()) {
     run.admit();
     run.feed_compilers();

@@ -9,6 +9,13 @@
 #include "generator/config_text.h"
 
 namespace nvfp4 {
+namespace {
+
+// Of 60 (shape, M) of gemma-4-31b on an H100, 80 candidates each, this tries 62 % of them and loses
+// 0.3 % to all of them (mean; 2.7 % in the worst twentieth); 24 and 16 would try 33 % and lose 0.4 %.
+constexpr Patience kQuickPatience{.fewest = 48, .fruitless = 24};
+
+}  // namespace
 
 Plan make_plan(const TuneRequest& request, const Device& device) {
   using std::chrono::seconds;
@@ -17,9 +24,10 @@ Plan make_plan(const TuneRequest& request, const Device& device) {
   Plan plan;
   if (device.emulated) {
     // Nothing is timed: the model ranks, and each finalist costs seconds in the interpreter.
-    plan = {.candidates = 12, .enough = quick ? 1 : 3, .budget = seconds(40) * tokens};
+    plan = {.candidates = 12, .patience = {.fewest = quick ? 1 : 3}, .budget = seconds(40) * tokens};
   } else if (quick) {
     plan = {.candidates = 72,
+            .patience = kQuickPatience,
             .finalists = 4,
             .probes = 1,
             .budget = seconds(12) + seconds(4) * (tokens - 1)};
@@ -27,7 +35,7 @@ Plan make_plan(const TuneRequest& request, const Device& device) {
     plan = {.candidates = 160, .budget = seconds(60) + seconds(25) * tokens};
   }
   if (request.max_candidates > 0) plan.candidates = request.max_candidates;
-  if (!request.configs.empty()) plan.enough = Plan().enough;
+  if (!request.configs.empty()) plan.patience = Patience();
   if (request.budget) plan.budget = *request.budget;
   return plan;
 }
@@ -51,13 +59,11 @@ std::vector<Task> merge_tasks(std::span<const std::vector<Candidate>> lists,
   return tasks;
 }
 
-bool OpenTasks::done(int enough) const {
+bool OpenTasks::done(const Patience& patience) const {
   return std::all_of(tasks.begin(), tasks.end(), [&](const Task& task) {
-    return !task.candidate.suspect &&
-           std::all_of(task.tokens.begin(), task.tokens.end(), [&](int64_t m) {
-             const auto found = passed.find(m);
-             return found != passed.end() && found->second >= enough;
-           });
+    if (task.candidate.suspect || task.candidate.due()) return false;
+    return std::all_of(task.tokens.begin(), task.tokens.end(),
+                       [&](int64_t m) { return trials.at(m).wanted(patience) == 0; });
   });
 }
 
@@ -67,12 +73,12 @@ OpenTasks open_tasks(std::span<const Task> tasks, const History& history,
   for (const Task& task : tasks) {
     Task rest{.candidate = task.candidate, .tokens = {}};
     for (int64_t m : task.tokens) {
-      if (!history.settled(task.candidate.config, m, policies)) {
+      if (!open.trials.contains(m)) open.trials.emplace(m, history.trials(m, policies));
+      if (history.settled(task.candidate.config, m, policies)) {
+        ++open.known;
+      } else {
         rest.tokens.push_back(m);
-        continue;
       }
-      ++open.known;
-      if (!history.failed(task.candidate.config)) ++open.passed[m];
     }
     if (!rest.tokens.empty()) open.tasks.push_back(std::move(rest));
   }

@@ -9,6 +9,7 @@
 
 #include "generator/device.h"
 #include "tuner/history.h"
+#include "tuner/patience.h"
 #include "tuner/pipeline.h"
 #include "tuner/search.h"
 #include "tuner/tune.h"
@@ -17,10 +18,10 @@ namespace nvfp4 {
 
 /// Limits of one run.
 struct Plan {
-  int candidates = 0;    ///< proposed for each M
-  int enough = 1 << 30;  ///< an M is done after this many have passed
-  int finalists = 8;     ///< of each M and policy
-  int probes = 3;        ///< of a gap between two Ms: find where winners change to 1/2^probes of it
+  int candidates = 0;  ///< proposed for each M
+  Patience patience;   ///< with each M
+  int finalists = 8;   ///< of each M and policy
+  int probes = 3;      ///< of a gap between two Ms: find where winners change to 1/2^probes of it
   std::chrono::milliseconds budget{0};  ///< for trying candidates
 };
 
@@ -35,11 +36,11 @@ std::vector<Task> merge_tasks(std::span<const std::vector<Candidate>> lists,
 
 /// What is left to do of a list of tasks.
 struct OpenTasks {
-  std::vector<Task> tasks;        ///< without what `history` settles
-  int known = 0;                  ///< (config, M) pairs that it settles
-  std::map<int64_t, int> passed;  ///< how many of those passed, by M
+  std::vector<Task> tasks;           ///< without what `history` settles
+  int known = 0;                     ///< (config, M) pairs that it settles
+  std::map<int64_t, Trials> trials;  ///< of the past, by M
 
-  bool done(int enough) const;  ///< every M that is still wanted has `enough`
+  bool done(const Patience& patience) const;  ///< with every M that is still wanted
 };
 OpenTasks open_tasks(std::span<const Task> tasks, const History& history,
                      std::span<const Policy> policies);

@@ -117,10 +117,6 @@ std::vector<Candidate> choose_candidates(const Problem& problem, int64_t m, cons
   for (const KernelConfig& config : options.winners) selection.add(config, Origin::winner);
   for (const KernelConfig& config : options.neighbours) selection.add(config, Origin::neighbour);
 
-  const int explored = static_cast<int>(std::ceil(options.max_candidates * options.exploration));
-  const size_t proposed =
-      std::min<size_t>(space.size(), std::max(options.max_candidates - explored, 1));
-  for (size_t i = 0; i < proposed; ++i) selection.add(space[i], Origin::model);
   // The model orders the configs of one family better than the families: each has its best tried.
   for (const Family family : {Family::mma, Family::wgmma}) {
     int missing = kFamilyProposals;
@@ -132,12 +128,27 @@ std::vector<Candidate> choose_candidates(const Problem& problem, int64_t m, cons
     }
   }
 
+  const auto share = static_cast<int>(std::ceil(options.max_candidates * options.exploration));
+  const size_t proposed =
+      std::min<size_t>(space.size(), std::max(options.max_candidates - share, 1));
   std::mt19937_64 random(options.seed ^ static_cast<uint64_t>(m) * 0x9e3779b97f4a7c15u);
   llvm::SmallVector<KernelConfig, 0> rest(space.begin() + proposed, space.end());
-  for (int left = options.max_candidates > 1 ? explored : 0; left > 0 && !rest.empty();) {
-    std::swap(rest[pick(random, rest.size())], rest.back());
-    if (selection.add(rest.pop_back_val(), Origin::exploration)) --left;
+  const auto explore = [&] {
+    while (!rest.empty()) {
+      std::swap(rest[pick(random, rest.size())], rest.back());
+      if (selection.add(rest.pop_back_val(), Origin::exploration)) break;
+    }
+  };
+  size_t left = options.max_candidates > 1 ? share : 0;
+  const size_t stride = std::max<size_t>(proposed / std::max<size_t>(left, 1), 1);
+  for (size_t i = 0; i < proposed; ++i) {
+    selection.add(space[i], Origin::model);
+    // Among the proposals and not behind them: a search that ends early has explored, too.
+    if (left == 0 || i % stride != stride - 1) continue;
+    explore();
+    --left;
   }
+  for (; left > 0; --left) explore();
   return selection.take();
 }
 

@@ -25,6 +25,9 @@ struct Candidate {
   KernelConfig config;
   Origin origin = Origin::model;
   bool suspect = false;  ///< was in flight when a tuner died: tried last
+
+  /// Known good or asked for: tried however long the search has gone on without a gain.
+  bool due() const { return origin != Origin::model && origin != Origin::exploration; }
 };
 
 struct SearchOptions {
@@ -50,7 +53,8 @@ struct PastWinners {
 PastWinners past_winners(std::span<const Winner> stored, const DeviceKey& device,
                          const Problem& problem, int64_t m, bool chosen);
 
-/// Legal, distinct candidates for (problem, m): known good ones first, then by predicted time.
+/// Legal, distinct candidates for (problem, m): known good ones first, then the best of each family,
+/// then by predicted time, with explorations among them at even distances.
 std::vector<Candidate> choose_candidates(const Problem& problem, int64_t m, const Device& device,
                                          const SearchOptions& options);
 

@@ -173,7 +173,7 @@ void SuiteRun::model(Pipeline& pipeline, Trials& trials) {
     tasks.push_back({.candidate = {.config = trial.config}, .tokens = {trials.m}});
   }
   modelled_.clear();
-  pipeline.run(tasks, Pipeline::Clock::now() + std::chrono::hours(24), 1 << 30, {});
+  pipeline.run(tasks, Pipeline::Clock::now() + std::chrono::hours(24));
   for (Trial& trial : trials.all) {
     for (const Measurement& m : modelled_) {
       // A failure is one row whatever the policy.

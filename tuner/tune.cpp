@@ -182,20 +182,21 @@ void Tuning::try_candidates() {
   const Pipeline::Clock::time_point deadline = Pipeline::Clock::now() + plan.budget;
   OpenTasks open = open_tasks(tasks, history_, request_.policies);
   outcome_.known = open.known;
-  if (open.done(plan.enough)) return;
+  if (open.done(plan.patience)) return;
   const auto suspect = [](const Task& task) { return task.candidate.suspect; };
   if (std::any_of(open.tasks.begin(), open.tasks.end(), suspect)) {
-    // The others first; a suspect keeps its place among the `enough`, as if nothing had happened.
+    // The others first; a suspect keeps its place among them, as if nothing had happened.
     for (const Task& task : open.tasks) {
-      for (int64_t m : task.tokens) open.passed[m] += suspect(task);
+      if (!suspect(task)) continue;
+      for (int64_t m : task.tokens) open.trials[m].reserve();
     }
     std::erase_if(open.tasks, suspect);
-    outcome_.end = pipeline_.run(open.tasks, deadline, plan.enough, open.passed);
+    outcome_.end = pipeline_.run(open.tasks, deadline, plan.patience, open.trials);
     std::stable_partition(tasks.begin(), tasks.end(), suspect);
     open = open_tasks(tasks, history_, request_.policies);
   }
   if (outcome_.end == RunEnd::complete) {
-    outcome_.end = pipeline_.run(open.tasks, deadline, plan.enough, open.passed);
+    outcome_.end = pipeline_.run(open.tasks, deadline, plan.patience, open.trials);
   }
   outcome_.ceilings = pipeline_.ceilings(request_.tokens.back());
 }
