@@ -58,6 +58,14 @@ void refused(const CliResult& result, int code, const std::string& words) {
 }  // namespace
 
 TEST_SUITE("bench") {
+  TEST_CASE("the README's picture is drawn from the published results") {
+    const TemporaryFolder folder;
+    const std::string published = NVFP4_SOURCE_DIR "/tuning_db/bench/h100-sxm5";
+    const std::string drawn = path(folder, "h100.svg");
+    CHECK(run(folder, "bench --from " + published + ".json --plot " + drawn).code == 0);
+    CHECK(contents(drawn) == contents(published + ".svg"));
+  }
+
   TEST_CASE("a suite is shown, kept and drawn, and everything in it is modelled") {
     TemporaryFolder folder;
     const std::string saved = path(folder, "a.json");
