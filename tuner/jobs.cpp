@@ -2,8 +2,6 @@
 // Jobs to JSON and back. Numbers and enums travel as numbers between two copies of one executable.
 #include "tuner/jobs.h"
 
-#include <fmt/format.h>
-
 #include <utility>
 
 #include "generator/config_text.h"
@@ -12,19 +10,6 @@ namespace nvfp4 {
 namespace {
 
 using Json = nlohmann::json;
-
-// Runs `read`, turning any JSON complaint into a MessageError that names the kind of message.
-template <class Read>
-auto decoded(const Message& message, std::string_view kind, const Read& read) {
-  try {
-    if (message.header.at("kind").get<std::string>() != kind) {
-      throw MessageError(fmt::format("message is no {}", kind));
-    }
-    return read(message.header);
-  } catch (const Json::exception& error) {
-    throw MessageError(fmt::format("malformed {}: {}", kind, error.what()));
-  }
-}
 
 Json arch_json(Arch arch) { return sm_name(arch); }
 

@@ -34,4 +34,18 @@ std::string encode(const Message& message);
 /// MessageError as soon as the bytes cannot become a message.
 std::optional<Message> decode(std::string& buffer);
 
+/// What `read` makes of the header of a message whose "kind" is `kind`. Throws MessageError, which
+/// names that kind, when it is another or the header lacks what `read` asks for.
+template <class Read>
+auto decoded(const Message& message, std::string_view kind, const Read& read) {
+  try {
+    if (message.header.at("kind").get<std::string>() != kind) {
+      throw MessageError("message is no " + std::string(kind));
+    }
+    return read(message.header);
+  } catch (const nlohmann::json::exception& error) {
+    throw MessageError("malformed " + std::string(kind) + ": " + error.what());
+  }
+}
+
 }  // namespace nvfp4

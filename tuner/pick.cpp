@@ -2,8 +2,6 @@
 // The same tune() as the command's, over a database in memory.
 #include "tuner/pick.h"
 
-#include <fmt/format.h>
-
 #include <chrono>
 #include <utility>
 
@@ -21,18 +19,6 @@ using Json = nlohmann::json;
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-template <class Read>
-auto decoded(const Message& message, std::string_view kind, const Read& read) {
-  try {
-    if (message.header.at("kind").get<std::string>() != kind) {
-      throw MessageError(fmt::format("message is no {}", kind));
-    }
-    return read(message.header);
-  } catch (const Json::exception& error) {
-    throw MessageError(fmt::format("malformed {}: {}", kind, error.what()));
-  }
 }
 
 Pick pick_one(const PickJob& job, const PickTarget& target, const Workshop& workshop) {
