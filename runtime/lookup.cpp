@@ -7,6 +7,7 @@
 
 #include "generator/candidate_space.h"
 #include "generator/cost_model.h"
+#include "generator/legality.h"
 #include "tuning_db/tuning_db.h"
 
 namespace nvfp4 {

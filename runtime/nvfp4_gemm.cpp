@@ -7,7 +7,6 @@
 #include <stdexcept>
 #include <thread>
 
-#include "generator/candidate_space.h"
 #include "generator/emit.h"
 #include "runtime/code_hash.h"
 #include "runtime/installed_files.h"

@@ -10,6 +10,7 @@ set(confinements
   "the SQLite wrapper|#include *\"tuning_db/sqlite[.]h\"|^tuning_db/[a-z_]+[.](cpp|h)$"
   "nvrtc.h|#include *<nvrtc[.]h>|^runtime/compiler[.]cpp$"
   "cuda.h|#include *<cuda[.]h>|^(runtime/.*|tuner/[a-z_]+[.]cpp)$"
+  "CLI11|#include *<CLI/|^tuner/typed_words[.]cpp$"
   "LLVM|#include *<llvm/|^(generator|tuner)/"
   "inline PTX|asm +(volatile)? *\\(|^(templates/ptx[a-z_0-9]*[.]cuh|generator/emit_wgmma[.]cpp)$"
   "starting processes|[^a-z_>.](v?fork|exec[lv][pe]*|posix_spawnp?|popen|system) *\\(|^tuner/worker[.]cpp$"

@@ -7,6 +7,7 @@
 
 #include "generator/candidate_space.h"
 #include "generator/launch_plan.h"
+#include "generator/legality.h"
 #include "runtime/pack.h"
 #include "tests/abi_fixture.h"
 #include "tuner/gate_data.h"

@@ -10,6 +10,7 @@
 #include <new>
 
 #include "generator/candidate_space.h"
+#include "generator/legality.h"
 #include "tests/temporary_folder.h"
 #include "tests/tuning_db_fixture.h"
 

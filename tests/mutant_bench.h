@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "generator/candidate_space.h"
 #include "generator/config_text.h"
 #include "generator/emit.h"
+#include "generator/legality.h"
 #include "runtime/compiler.h"
 #include "runtime/driver.h"
 #include "runtime/emulator/emulator.h"

@@ -3,34 +3,20 @@
 #include "tuner/option_values.h"
 
 #include <doctest/doctest.h>
-#include <fmt/format.h>
 
-#include <algorithm>
-#include <set>
 #include <string>
 
 #include "tests/temporary_folder.h"
-#include "tuner/command_line.h"
+#include "tuner/typed_words.h"
 
 using namespace nvfp4;
 
 namespace {
 
 // The values that a command sees for some words.
-OptionValues values(std::vector<std::string> words, char command = 't') {
-  CLI::App app;
-  for (const OptionSpec& spec : option_specs()) {
-    if (spec.value == nullptr) {
-      app.add_flag(fmt::format("--{}", spec.name));
-    } else {
-      app.add_option(fmt::format("--{}", spec.name))
-          ->expected(1)
-          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    }
-  }
-  std::reverse(words.begin(), words.end());
-  app.parse(words);
-  return OptionValues(app, command);
+OptionValues values(std::vector<std::string> words, const char* command = nullptr) {
+  if (command != nullptr) words.push_back(command);
+  return OptionValues(split_words(words));
 }
 
 template <class Call>
@@ -51,19 +37,6 @@ std::optional<int> parse_digit(std::string_view text) {
 }  // namespace
 
 TEST_SUITE("option_values") {
-  TEST_CASE("every option has a name of its own, a help text and known commands") {
-    std::set<std::string> names;
-    for (const OptionSpec& spec : option_specs()) {
-      CHECK(names.insert(spec.name).second);
-      CHECK_FALSE(std::string_view(spec.help).empty());
-      CHECK_FALSE(std::string_view(spec.commands).empty());
-      CHECK(std::string_view(spec.commands).find_first_not_of("tlebirdscHILSXPDVO") ==
-            std::string_view::npos);
-    }
-    CHECK(names.contains("shape"));
-    CHECK(names.contains("from"));
-  }
-
   TEST_CASE("one value, several, or none") {
     const OptionValues v = values({"--device", "0", "--config", "a", "--config", "b"});
     CHECK(*v.one("device") == "0");
@@ -79,10 +52,10 @@ TEST_SUITE("option_values") {
   }
 
   TEST_CASE("an option that means nothing to the command is refused") {
-    CHECK(refusal([] { values({"--save", "x"}, 't'); }) == "--save does not apply to this command");
-    CHECK(refusal([] { values({"--save", "x"}, 'b'); }) == "accepted");
+    CHECK(refusal([] { values({"--save", "x"}); }) == "--save does not apply to this command");
+    CHECK(refusal([] { values({"--save", "x"}, "bench"); }) == "accepted");
     CHECK(refusal([] {
-            values({"--policy", "graph"}, 'b');
+            values({"--policy", "graph"}, "bench");
           }) == "--policy does not apply to this command");
   }
 
@@ -95,7 +68,7 @@ TEST_SUITE("option_values") {
     CHECK(v.label("device") == "NVFP4_DEVICE");
     CHECK(*v.one("max-candidates") == "7");
     CHECK(v.one("save") == nullptr);  // not tune's
-    CHECK(*values({}, 'b').one("save") == "x.json");
+    CHECK(*values({}, "bench").one("save") == "x.json");
     const OptionValues given = values({"--device", "1"});
     CHECK(*given.one("device") == "1");
     CHECK(given.label("device") == "--device");

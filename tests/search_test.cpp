@@ -11,6 +11,7 @@
 #include "generator/candidate_space.h"
 #include "generator/config_text.h"
 #include "generator/device.h"
+#include "generator/legality.h"
 
 using namespace nvfp4;
 

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// CLI11 splits the words; the meaning of each is checked here, so that a message names what was
-// typed.
+// The meaning of each word is checked here, so that a message names what was typed.
 #include "tuner/command_line.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -14,53 +12,15 @@
 
 #include "generator/config_text.h"
 #include "tuner/db_options.h"
+#include "tuner/option_table.h"
 #include "tuner/option_values.h"
+#include "tuner/typed_words.h"
 #include "tuner/work_options.h"
 
 namespace nvfp4 {
 namespace {
 
 constexpr char kVersion[] = "nvfp4-tune " NVFP4_VERSION;
-
-constexpr char kExamples[] = R"(Examples:
-  nvfp4-tune --shape 4096,4096 --M 64               tune one kernel and store the winner
-  nvfp4-tune --shape 15360,3840 --M 1:512*2         ten token counts, 1, 2, 4 .. 512
-  nvfp4-tune --shape 4096,4096 --M 64 --device emulated:h100
-                                                    the same without a GPU: times are modelled
-  nvfp4-tune --shape 1536,2048 --experts 128 --M 1:512*4
-                                                    a mixture of experts: one launch for all of them
-  nvfp4-tune --model gemma-4-31b --tp 1,2 --plan     what a whole model takes; without --plan: do it
-  nvfp4-tune --model ./Qwen3-8B-NVFP4 --device all  on every GPU of this machine
-  nvfp4-tune dashboard --out site                   history and limits as one page
-  nvfp4-tune lookup --shape 4096,4096 --M 63        what the library would run, and why
-  nvfp4-tune emit --shape 4096,4096 --M 64          its source as one file
-  nvfp4-tune bench --suite decode --baseline cublas --save h100.json
-                                                    time the stored winners against bf16
-  nvfp4-tune bench --from a.json --from b.json --plot h100.svg --format md
-                                                    the union of two such runs
-  nvfp4-tune bench --winners --sample 10% --record
-                                                    a nightly run for the history, judged
-  nvfp4-tune compare latest~1 latest --fail-on-regression
-                                                    what got slower since the run before
-  nvfp4-tune inspect ./Qwen3-8B-NVFP4 --memory --batch 32
-                                                    layers, problems, and whether it fits the card
-  nvfp4-tune inspect ./Qwen3-8B-NVFP4 --pack qwen3-8b.packed
-                                                    the packed weights as a file that is mapped
-  nvfp4-tune regret --shape 4096,4096 --M 1,64 --effort quick --processes 20 --save regret.json
-                                                    how good and how steady the tuner's choice is
-  nvfp4-tune db info                                where winners are kept, and how many
-  nvfp4-tune db show --shape 4096,4096 --M 64       one winner with its evidence
-  nvfp4-tune db export > h100.csv                   winners as text; db build makes a database of it
-  nvfp4-tune db import their.csv                    winners of others as hints for the next tuning
-  nvfp4-tune db merge part-*.db --db all.db         what the tasks of a job array measured
-  nvfp4-tune db verify --sample 5%                  measure some winners again
-  nvfp4-tune doctor                                 what is missing on this machine, and what to do
-
-Every long option has a twin in the environment: NVFP4_DEVICE for --device, NVFP4_MAX_CANDIDATES
-for --max-candidates. The command line wins. Results go to standard output, the rest to standard error.
-
-Exit codes: 0 ok, 1 failed, 2 usage, 3 no usable GPU, driver or NVRTC, 4 wrong results, 5 slower,
-6 lookup --strict found no tuned kernel, 130 interrupted.)";
 
 template <class Enum, size_t N>
 auto one_of(const std::array<std::pair<std::string_view, Enum>, N>& names) {
@@ -232,11 +192,33 @@ void read_options(const OptionValues& values, CommandLine& line) {
   line.as = values.parsed("as", one_of(kForms), "source, ptx or resources").value_or(line.as);
 }
 
-// "expected at least 1" becomes one clear line in our spelling.
-std::string plain(std::string text) {
-  if (!text.empty()) text[0] = static_cast<char>(std::tolower(text[0]));
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
+// What the command alone has.
+void read_command(const OptionValues& values, const std::vector<std::string>& operands,
+                  CommandLine& line) {
+  switch (line.command) {
+    case Command::tune:
+    case Command::lookup:
+    case Command::emit:
+      read_configs(values, line);
+      return read_work(values, line);
+    case Command::bench:
+      return read_bench(values, line);
+    case Command::regret:
+      return read_regret(values, line);
+    case Command::compare:
+      line.compared = operands;
+      line.fail_on_regression = values.flag("fail-on-regression");
+      return;
+    case Command::inspect:
+      if (!operands.empty()) line.checkpoint = operands.front();
+      return read_inspect(values, line);
+    case Command::doctor:
+      return;
+    case Command::dashboard:
+      return read_dashboard(values, line);
+    default:
+      line.db_request = read_db(values, line.command, operands);
+  }
 }
 
 std::string quoted(const std::string& word) {
@@ -265,108 +247,20 @@ std::optional<std::chrono::milliseconds> parse_duration(std::string_view text) {
 }
 
 CommandLine parse_command_line(std::span<const std::string> arguments) {
-  CLI::App app("Generates, proves, measures and stores the W4A16 kernel for one NVFP4 layer.",
-               "nvfp4-tune");
-  app.footer(kExamples);
-  app.set_help_flag();
-  app.fallthrough();
-  const std::string help_text = "print this and exit";
-  const std::string version_text = "print the version and exit";
-  const CLI::Option* help = app.add_flag("-h,--help", help_text);
-  const CLI::Option* version = app.add_flag("--version", version_text);
-  for (const OptionSpec& spec : option_specs()) {
-    CLI::Option* option = spec.value == nullptr
-                              ? app.add_flag(fmt::format("--{}", spec.name), spec.help)
-                              : app.add_option(fmt::format("--{}", spec.name), spec.help);
-    if (spec.value != nullptr) {
-      option->type_name(spec.value)
-          ->expected(1)
-          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    }
-  }
-  std::string role;
-  app.add_option("--worker", role)->group("");
-  const CLI::App* lookup = app.add_subcommand("lookup", "say which kernel answers for a shape");
-  const CLI::App* emit = app.add_subcommand("emit", "print a kernel: source, PTX or resources");
-  const CLI::App* bench =
-      app.add_subcommand("bench", "measure what the library would run, for a suite of shapes");
-  const CLI::App* regret = app.add_subcommand(
-      "regret", "say how good and how steady the tuner's choice is, against a sweep");
-  CLI::App* compare = app.add_subcommand("compare", "say what got slower between two runs");
-  CLI::App* inspect = app.add_subcommand(
-      "inspect", "say what a checkpoint holds, needs, and what is wrong with it");
-  const CLI::App* doctor =
-      app.add_subcommand("doctor", "say what of GPU, driver, NVRTC, databases and cache is wrong");
-  CommandLine line;
-  inspect->add_option("DIR", line.checkpoint);
-  compare->add_option("OLD NEW", line.compared)->expected(2)->required();
-  const DbOptions db(app);
-  const CLI::App* dashboard =
-      app.add_subcommand("dashboard", "write databases as one page for a browser: --out DIR");
-  app.require_subcommand(0, 1);
-  for (CLI::App* sub : app.get_subcommands({})) sub->fallthrough()->set_help_flag();
-
-  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
-  try {
-    app.parse(reversed);
-  } catch (const CLI::ParseError& error) {
-    if (help->count() == 0) throw UsageError(plain(error.what()));
-  }
-  if (help->count() > 0) {
-    line.command = Command::help;
-    // app.help() would describe only the subcommand, which shares every option with the rest.
-    line.text = app.get_formatter()->make_help(&app, "nvfp4-tune", CLI::AppFormatMode::Normal);
-    return line;
-  }
-  if (version->count() > 0) {
-    line.command = Command::version;
-    line.text = kVersion;
-    return line;
-  }
-  if (!role.empty()) {
-    line.command = Command::worker;
-    line.worker_role = role;
+  const TypedWords typed = split_words(arguments);
+  CommandLine line{.command = typed.command, .worker_role = typed.worker_role};
+  if (line.command == Command::worker) return line;
+  if (line.command == Command::help || line.command == Command::version) {
+    line.text = line.command == Command::help ? help_text() : kVersion;
     return line;
   }
   std::vector<std::string> words = {"nvfp4-tune"};
   for (const std::string& argument : arguments) words.push_back(quoted(argument));
   line.text = fmt::format("{}", fmt::join(words, " "));
   line.arguments.assign(arguments.begin(), arguments.end());
-  char command = 't';
-  if (lookup->parsed()) std::tie(line.command, command) = std::pair(Command::lookup, 'l');
-  if (emit->parsed()) std::tie(line.command, command) = std::pair(Command::emit, 'e');
-  if (bench->parsed()) std::tie(line.command, command) = std::pair(Command::bench, 'b');
-  if (regret->parsed()) std::tie(line.command, command) = std::pair(Command::regret, 'r');
-  if (compare->parsed()) std::tie(line.command, command) = std::pair(Command::compare, 'c');
-  if (inspect->parsed()) std::tie(line.command, command) = std::pair(Command::inspect, 'i');
-  if (dashboard->parsed()) std::tie(line.command, command) = std::pair(Command::dashboard, 'H');
-  if (db.parsed()) std::tie(line.command, command) = std::pair(Command::db, db.letter());
-  if (doctor->parsed()) std::tie(line.command, command) = std::pair(Command::doctor, 'O');
-  const OptionValues values(app, command);
+  const OptionValues values(typed);
   read_options(values, line);
-  if (line.command == Command::doctor) return line;
-  if (line.command == Command::db) {
-    line.db_request = db.read(values);
-    return line;
-  }
-  if (line.command == Command::compare) {
-    line.fail_on_regression = values.flag("fail-on-regression");
-    return line;
-  }
-  if (line.command == Command::dashboard) {
-    read_dashboard(values, line);
-    return line;
-  }
-  if (line.command == Command::inspect) {
-    read_inspect(values, line);
-    return line;
-  }
-  if (line.command == Command::bench || line.command == Command::regret) {
-    (line.command == Command::bench ? read_bench : read_regret)(values, line);
-    return line;
-  }
-  read_configs(values, line);
-  read_work(values, line);
+  read_command(values, typed.operands, line);
   return line;
 }
 

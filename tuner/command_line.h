@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,33 +15,13 @@
 #include "generator/device.h"
 #include "generator/problem.h"
 #include "templates/kernel_config.h"
+#include "tuner/command.h"
 #include "tuner/db_request.h"
 #include "tuner/suite.h"
 #include "tuning_db/records.h"
 
 namespace nvfp4 {
 
-/// A command line that means nothing; exit code 2.
-class UsageError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
-enum class Command {
-  help,
-  version,
-  tune,
-  lookup,
-  emit,
-  bench,
-  compare,
-  dashboard,
-  inspect,
-  regret,
-  db,
-  doctor,
-  worker
-};
 enum class Effort { quick, full };
 enum class Format { table, json, jsonl, csv, md };
 enum class EmitForm { source, ptx, resources };

@@ -139,6 +139,8 @@ Answered run_emit(const CommandLine& line, const Terminal& terminal) {
 
 Answered run_command(const CommandLine& line, const Terminal& terminal) {
   switch (line.command) {
+    case Command::tune:
+      return run_tune(line, terminal);
     case Command::lookup:
       return run_lookup(line, terminal);
     case Command::emit:
@@ -151,14 +153,12 @@ Answered run_command(const CommandLine& line, const Terminal& terminal) {
       return run_compare(line, terminal);
     case Command::inspect:
       return run_inspect(line, terminal);
-    case Command::db:
-      return run_db(line, terminal);
     case Command::doctor:
       return run_doctor(line, terminal);
     case Command::dashboard:
       return run_dashboard(line, terminal);
     default:
-      return run_tune(line, terminal);
+      return run_db(line, terminal);
   }
 }
 

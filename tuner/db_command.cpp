@@ -265,31 +265,32 @@ Answered run_build(const CommandLine& line) {
 }  // namespace
 
 Answered run_db(const CommandLine& line, const Terminal& terminal) {
-  switch (line.db_request.verb) {
-    case DbVerb::path:
+  switch (line.command) {
+    case Command::db_path:
       return run_path(line, terminal);
-    case DbVerb::info:
+    case Command::db_info:
       return run_info(line, terminal);
-    case DbVerb::list:
+    case Command::db_list:
       return run_list(line, terminal);
-    case DbVerb::show:
+    case Command::db_show:
       return run_show(line, terminal);
-    case DbVerb::give:
+    case Command::db_export:
       return run_export(line, terminal);
-    case DbVerb::take:
+    case Command::db_import:
       return run_import(line, terminal);
-    case DbVerb::merge:
+    case Command::db_merge:
       return run_merge(line, terminal);
-    case DbVerb::diff:
+    case Command::db_diff:
       return run_diff(line, terminal);
-    case DbVerb::verify:
+    case Command::db_verify:
       return run_db_verify(line, terminal);
-    case DbVerb::compact:
+    case Command::db_compact:
       return run_compact(line, terminal);
-    case DbVerb::build:
+    case Command::db_build:
       return run_build(line);
+    default:
+      return {};
   }
-  return {};
 }
 
 }  // namespace nvfp4

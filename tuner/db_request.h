@@ -13,10 +13,7 @@
 
 namespace nvfp4 {
 
-enum class DbVerb { path, info, list, show, give, take, merge, diff, verify, compact, build };
-
 struct DbRequest {
-  DbVerb verb = DbVerb::path;
   std::vector<std::string> files;      ///< import, merge, diff; build: the text and the database
   std::optional<std::string> history;  ///< export: the database to write
 

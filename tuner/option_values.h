@@ -1,31 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The options of nvfp4-tune as words: which there are, which commands each means something to, and
-// what the command line or the environment gave for them.
+// What the command line or the environment gave for each option, as text and through parsers.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "tuner/suite.h"
+#include "tuner/typed_words.h"
 
 namespace nvfp4 {
-
-/// One row an option: what CLI11 needs, and the commands it means something to.
-struct OptionSpec {
-  const char* name;
-  const char* value;  ///< null for a flag
-  const char* help;
-  /// Of t(une) l(ookup) e(mit) b(ench) c(ompare) i(nspect) r(egret) (d)O(ctor)
-  /// (das)H(board); db: db_options.cpp.
-  const char* commands;
-};
-std::span<const OptionSpec> option_specs();
 
 /// A whole number and nothing else.
 std::optional<int64_t> parse_integer(std::string_view text);
@@ -35,9 +22,8 @@ std::optional<int64_t> parse_positive(std::string_view text);
 /// What was given for each option: the command line's values, else the environment's.
 class OptionValues {
  public:
-  /// `command` is a letter of OptionSpec::commands. Throws UsageError for an option on the command
-  /// line that means nothing to it.
-  OptionValues(const CLI::App& app, char command);
+  /// Throws UsageError for an option that was typed and means nothing to the command.
+  explicit OptionValues(const TypedWords& typed);
 
   bool flag(std::string_view name) const { return find(name).present; }
   const std::vector<std::string>& all(std::string_view name) const { return find(name).texts; }

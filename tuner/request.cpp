@@ -8,8 +8,8 @@
 #include <optional>
 #include <string>
 
-#include "generator/candidate_space.h"
 #include "generator/config_text.h"
+#include "generator/legality.h"
 
 namespace nvfp4 {
 

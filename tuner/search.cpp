@@ -14,6 +14,7 @@
 
 #include "generator/candidate_space.h"
 #include "generator/config_text.h"
+#include "generator/legality.h"
 
 namespace nvfp4 {
 namespace {

@@ -10,8 +10,8 @@
 #include <string>
 #include <utility>
 
-#include "generator/candidate_space.h"
 #include "generator/config_text.h"
+#include "generator/legality.h"
 #include "tuner/statistics.h"
 #include "tuner/tune.h"
 

@@ -34,7 +34,7 @@ std::optional<Enum> parse(const std::string_view (&names)[kCount], std::string_v
 }
 
 /// Bounds that no config passes, legal or not, so that arithmetic on one cannot overflow or divide
-/// by zero; legality on a device is candidate_space.h's.
+/// by zero; legality on a device is legality.h's.
 std::optional<std::string> config_error(const KernelConfig& c, const Problem& problem) {
   if (c.act != problem.act) return "config and problem differ in act";
   const int fields[] = {c.block_n,    c.block_m, c.block_k,     c.warps_n,   c.warps_k,
