@@ -38,6 +38,17 @@ std::string sample(const TemporaryFolder& folder, const std::string& name = "tun
   return path;
 }
 
+/// The same with a winner for 32 experts of the dense one's shape and M.
+std::string mixture(const TemporaryFolder& folder, const std::string& name, double us) {
+  std::string path = sample(folder, name);
+  TuningDb database(path, Access::read_write);
+  Measurement row = measurement_of(config_of(8), 1, us);
+  row.problem.kind = ProblemKind::grouped;
+  row.problem.experts = 32;
+  add_winner(database, database.add_run(run_on(h100())), h100(), row);
+  return path;
+}
+
 std::vector<std::string> with_db(const std::string& path) {
   return {"NVFP4_DB=" + path, "NVFP4_CACHE=" NVFP4_BINARY_DIR "/tests/cli_cache"};
 }
@@ -159,6 +170,48 @@ TEST_SUITE("db command") {
     CHECK(run_cli("db import", with_db(own)).code == 2);
   }
 
+  TEST_CASE("grouped winners go through every verb beside dense ones of their shape") {
+    const TemporaryFolder folder;
+    const std::string a = mixture(folder, "a.db", 6.5), b = mixture(folder, "b.db", 9.25);
+    const auto rows = [&](const std::string& command) {
+      const CliResult result = run_cli(command + " --format json");
+      REQUIRE_MESSAGE(result.code == 0, result.err);
+      return Json::parse(result.out)["rows"];
+    };
+    CHECK(rows("db list --db " + a).size() == 3);
+    const Json listed = rows("db list --experts 32 --db " + a);
+    REQUIRE(listed.size() == 1);
+    CHECK(listed[0]["us"] == 6.5);
+    CHECK(contains(run_cli("db list --db " + a).out, "experts"));
+
+    const std::string show = "db show --shape 4096,4096 --M 1 --db " + a;
+    CHECK(contains(run_cli(show).out, "time          4.500 us"));
+    const CliResult shown = run_cli(show + " --experts 32");
+    CHECK(contains(shown.out, "grouped layout=1 n=4096 k=4096 act=bf16 arch=sm_90a experts=32"));
+    CHECK(contains(shown.out, "--shape 4096,4096 --experts 32 --M 1"));
+    CHECK(contains(run_cli(show + " --experts 8").err, "K = 4096, 8 experts, M = 1"));
+
+    const Json different = rows("db diff " + a + " " + b);
+    REQUIRE(different.size() == 1);
+    CHECK(different[0]["experts"] == 32);
+    CHECK(different[0]["difference"] == "slower");
+
+    const std::string all = folder / "all.db";
+    REQUIRE(run_cli("db merge " + b + " " + a + " --db " + all).code == 0);
+    CHECK(rows("db list --experts 32 --db " + all)[0]["us"] == 6.5);
+    CHECK(rows("db diff " + a + " " + all).empty());
+
+    const std::string text = folder / "card.csv", own = folder / "own.db";
+    REQUIRE(run_cli("db export --db " + all, {}, text).code == 0);
+    const CliResult taken = run_cli("db import " + text + " --db " + own);
+    CHECK_MESSAGE(contains(taken.out, "3 winners taken as hints, 0 rows refused"), taken.err);
+    CHECK(rows("db diff " + all + " " + own).size() == 6);  // hints compete with hints only
+    const std::string built = folder / "card.db";
+    REQUIRE(run_cli("db build " + text + " " + built).code == 0);
+    CHECK(rows("db diff " + all + " " + built).empty());
+    CHECK(run_cli("db export --db " + built).out == run_cli("db export --db " + all).out);
+  }
+
   TEST_CASE("what two tasks measured is merged, once") {
     const TemporaryFolder folder;
     const std::string a = sample(folder, "a.db");
@@ -191,6 +244,24 @@ TEST_SUITE("db command") {
     CHECK(TuningDb(path, Access::immutable).winners() == before);
     CHECK(run_cli("db compact --db " + (folder / "none.db").string()).code == 1);
     CHECK_FALSE(std::filesystem::exists(folder / "none.db"));
+  }
+
+  TEST_CASE("verify runs grouped winners again") {
+    const TemporaryFolder folder;
+    const auto db = with_db(folder / "tuning.db");
+    const std::string device = " --device emulated:h100 ";
+    const CliResult tuned = run_cli(
+        "--shape 64,64 --experts 4 --M 3 --policy graph --config "
+        "family=mma,act=bf16,block_n=32,block_m=8,warps_k=2" +
+            device,
+        db);
+    REQUIRE_MESSAGE(tuned.code == 0, tuned.err);
+    const CliResult verified = run_cli("db verify --format json" + device, db);
+    REQUIRE_MESSAGE(verified.code == 0, verified.err);
+    const Json row = Json::parse(verified.out)["rows"][0];
+    CHECK(row["experts"] == 4);
+    CHECK(row["verdict"] == "same");
+    CHECK(row["code"] == "same");
   }
 
   TEST_CASE("verify runs winners again: the same, slower, of other machine code, or wrong") {

@@ -4,6 +4,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
+#include "generator/config_text.h"
 #include "runtime/lookup.h"
 #include "tests/raw_sqlite.h"
 #include "tests/temporary_folder.h"
@@ -22,6 +25,16 @@ TuningDb theirs() {
   const int64_t run = database.add_run(run_on(h100()));
   add_winner(database, run, h100(), measurement_of(config_of(64), 64, 9.25));
   add_winner(database, run, h100(), measurement_of(config_of(8), 1, 4.5));
+  return database;
+}
+
+/// The same with a winner of a grouped problem.
+TuningDb theirs_grouped() {
+  TuningDb database = theirs();
+  Measurement row = measurement_of(config_of(8), 1, 6.5);
+  row.problem.kind = ProblemKind::grouped;
+  row.problem.experts = 32;
+  add_winner(database, database.add_run(run_on(h100())), h100(), row);
   return database;
 }
 
@@ -51,16 +64,24 @@ TEST_SUITE("import") {
     for (const Measurement& row : database.measurements()) {
       CHECK(row.purpose == Purpose::imported);
     }
-    CHECK_THROWS_WITH(winners_text(database), "no dense winner was measured on a real card");
+    CHECK_THROWS_WITH(winners_text(database), "no winner was measured on a real card");
   }
 
   TEST_CASE("text and database bring the same winners, and a second time changes nothing") {
-    TuningDb sent = theirs();
+    TuningDb sent = theirs_grouped();
     const std::string text = winners_text(sent);
     TuningDb by_text = memory(), by_file = memory();
-    CHECK(import_winners(by_text, text, "card.csv").winners == 2);
-    CHECK(import_winners(by_file, sent).winners == 2);
-    REQUIRE(by_text.winners().size() == 2);
+    CHECK(import_winners(by_text, text, "card.csv").winners == 3);
+    CHECK(import_winners(by_file, sent).winners == 3);
+    const std::vector<Winner> from_text = by_text.winners(), from_file = by_file.winners();
+    REQUIRE(from_text.size() == 3);
+    for (const Winner& w : from_text) {
+      CHECK(std::count_if(from_file.begin(), from_file.end(), [&](const Winner& other) {
+              return other.problem == w.problem && other.m_tuned == w.m_tuned &&
+                     other.config == w.config && other.expected_us == w.expected_us &&
+                     other.origin == w.origin;
+            }) == 1);
+    }
     for (const auto* each : {&by_text, &by_file}) {
       auto& database = const_cast<TuningDb&>(*each);
       const TuningDb::Counts before = database.counts();
@@ -106,6 +127,54 @@ TEST_SUITE("import") {
     CHECK(refusal(",0.850,", ",1.120,") == "card.csv:8: F = 1.120 exceeds 1.1");
     CHECK(refusal(",4.500,4.455,", ",nan,nan,").starts_with("card.csv:8: timing value nan"));
     CHECK(refusal(",4.500,4.455,", ",inf,4.455,").starts_with("card.csv:8: timing value inf"));
+  }
+
+  TEST_CASE("a row of a grouped problem whose config is for dense ones only is refused") {
+    TuningDb sent = theirs_grouped();
+    const std::string text = winners_text(sent);
+    const auto refusal = [&](const std::string& from, const std::string& to) {
+      TuningDb database = memory();
+      const ImportResult result = import_winners(database, with(text, from, to), "card.csv");
+      CHECK(result.winners == 2);
+      REQUIRE(result.refused.size() == 1);
+      return result.refused[0];
+    };
+    const std::string own = "\"" + config_text(config_of(8)) + "\"";
+    const std::string split = config_text(config_of(8)) + ",schedule=split_k,split_k=2";
+    REQUIRE(parse_config(split));
+    const size_t grouped = text.find("\n4096,4096,32,");
+    REQUIRE(grouped != std::string::npos);
+    const std::string line = text.substr(grouped, text.find('\n', grouped + 1) - grouped);
+    CHECK(refusal(line, with(line, own, "\"" + split + "\"")) ==
+          "card.csv:10: its card cannot run it: schedule split_k is not for grouped kernels");
+    CHECK(refusal(line, with(line, own, "\"family=mma,act=bf16,block_m=8,num_stages=64\""))
+              .starts_with("card.csv:10: its card cannot run it: "));
+    // Its time is right for the one expert of a token, and a lie for the 32 of 512 tokens.
+    CHECK(refusal(line, with(line, ",1,8,1,", ",505,512,512,"))
+              .starts_with("card.csv:10: 6.500 us is less than the "));
+  }
+
+  TEST_CASE("a row whose kind and experts disagree is refused by name") {
+    const TemporaryFolder folder;
+    const std::string path = folder / "sent.db";
+    for (const char* change :
+         {"kind = 'dense'", "experts = 0", "experts = -1", "experts = 4097", "kind = 'stacked'"}) {
+      CAPTURE(change);
+      std::filesystem::remove(path);
+      {
+        TuningDb file(path, Access::read_write);
+        TuningDb sent = theirs_grouped();
+        TuningDb* const sources[] = {&sent};
+        merge(file, sources);
+      }
+      REQUIRE(forge_row(path, "problem", 2, change));
+      TuningDb sent(path, Access::immutable);
+      TuningDb database = memory();
+      const ImportResult result = import_winners(database, sent);
+      CHECK(result.winners == 2);
+      REQUIRE_FALSE(result.refused.empty());
+      CHECK(result.refused[0].find("problem row 2 skipped: ") != std::string::npos);
+    }
   }
 
   TEST_CASE("a lying row of a database is refused by name") {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <fstream>
 #include <sstream>
+#include <tuple>
 
 #include "runtime/installed_files.h"
 #include "runtime/lookup.h"
@@ -42,6 +43,41 @@ std::string refusal(const std::string& text) {
   return "accepted";
 }
 
+constexpr int64_t kExperts = 32;
+
+/// Dense and grouped winners, also of one shape.
+TuningDb mixture() {
+  TuningDb database = tuned();
+  const int64_t run = database.add_run(run_on(h100()));
+  for (const int64_t m : {1, 64}) {
+    Measurement row = measurement_of(config_of(8), m, 6.105 * static_cast<double>(m));
+    row.problem.kind = ProblemKind::grouped;
+    row.problem.experts = kExperts;
+    add_winner(database, run, h100(), row);
+  }
+  return database;
+}
+
+std::vector<Winner> sorted(std::vector<Winner> winners) {
+  std::sort(winners.begin(), winners.end(), [](const Winner& a, const Winner& b) {
+    return std::tuple(a.problem.n, a.problem.experts, a.m_tuned) <
+           std::tuple(b.problem.n, b.problem.experts, b.m_tuned);
+  });
+  return winners;
+}
+
+/// The text as the first version had it: without the experts of its rows.
+std::string without_experts(const std::string& text) {
+  std::string old;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line); old += line + "\n") {
+    if (line.find(",\"family=") == std::string::npos && !line.starts_with("n,k,")) continue;
+    const size_t third = line.find(',', line.find(',') + 1);
+    line.erase(third, line.find(',', third + 1) - third);
+  }
+  return old;
+}
+
 std::string with(std::string text, const std::string& from, const std::string& to) {
   const size_t at = text.find(from);
   REQUIRE(at != std::string::npos);
@@ -52,22 +88,17 @@ std::string with(std::string text, const std::string& from, const std::string& t
 
 TEST_SUITE("winners_text") {
   TEST_CASE("winners come back from their text as they were, and give the same text") {
-    TuningDb original = tuned();
+    TuningDb original = mixture();
     const std::string text = winners_text(original);
     TuningDb copy = memory();
-    CHECK(add_winners_text(copy, text, "card.csv") == 3);
+    CHECK(add_winners_text(copy, text, "card.csv") == 5);
     CHECK(winners_text(copy) == text);
-    const auto sorted = [](std::vector<Winner> winners) {
-      std::sort(winners.begin(), winners.end(), [](const Winner& a, const Winner& b) {
-        return std::pair(a.problem.n, a.m_tuned) < std::pair(b.problem.n, b.m_tuned);
-      });
-      return winners;
-    };
     const auto before = sorted(original.winners()), after = sorted(copy.winners());
     REQUIRE(before.size() == after.size());
     for (size_t i = 0; i < before.size(); ++i) {
       CHECK(after[i].device == before[i].device);
       CHECK(after[i].problem == before[i].problem);
+      CHECK(after[i].m_tuned == before[i].m_tuned);
       CHECK(after[i].interval == before[i].interval);
       CHECK(after[i].config == before[i].config);
       CHECK(after[i].code_hash == before[i].code_hash);
@@ -77,11 +108,91 @@ TEST_SUITE("winners_text") {
     CHECK(copy.warnings().empty());
   }
 
+  TEST_CASE("grouped winners stand behind the dense ones, with their experts") {
+    TuningDb database = mixture();
+    const std::string text = winners_text(database);
+    CHECK(text.find("\nn,k,experts,act,") != std::string::npos);
+    const size_t dense = text.find("\n4096,4096,0,bf16,graph+pdl,1,64,64,");
+    const size_t grouped = text.find("\n4096,4096,32,bf16,graph+pdl,1,8,1,6.105,");
+    CHECK(text.find("\n1024,4096,0,bf16,") < dense);
+    REQUIRE(dense != std::string::npos);
+    REQUIRE(grouped != std::string::npos);
+    CHECK(dense < grouped);
+
+    TuningDb copy = memory();
+    add_winners_text(copy, text, "card.csv");
+    std::vector<Snapshot::Entry> entries;
+    for (const Winner& winner : copy.winners()) entries.push_back({winner, Layer::shipped});
+    const Snapshot snapshot(h100(), entries);
+    Problem problem = square_problem();
+    CHECK(lookup(snapshot, problem, 1, Policy::graph_pdl).expected_us == 4.5);
+    problem.kind = ProblemKind::grouped;
+    problem.experts = kExperts;
+    CHECK(lookup(snapshot, problem, 1, Policy::graph_pdl).expected_us == 6.105);
+    problem.experts = 64;
+    CHECK(lookup(snapshot, problem, 1, Policy::graph_pdl).layer == Layer::fallback);
+  }
+
+  TEST_CASE("a text without experts is of dense winners, and columns may stand in any order") {
+    TuningDb original = tuned();
+    const std::string text = winners_text(original);
+    const std::string old = without_experts(text);
+    CHECK(old.find("\nn,k,act,policy,") != std::string::npos);
+    CHECK(old.find("\n1024,4096,bf16,") != std::string::npos);
+    TuningDb read = memory();
+    CHECK(add_winners_text(read, old, "old.csv") == 3);
+    CHECK(winners_text(read) == text);
+    TuningDb turned = memory();
+    const std::string swapped = with(with(old, "\nn,k,", "\nk,n,"), "\n1024,4096,", "\n4096,1024,");
+    CHECK(add_winners_text(turned, swapped, "turned.csv") == 3);
+    CHECK(winners_text(turned) == text);
+    // The rows of a grouped text have a field more than an older line of columns.
+    TuningDb grouped = mixture();
+    CHECK(refusal(with(winners_text(grouped), "n,k,experts,act", "n,k,act")) ==
+          "card.csv:8: not 23 fields, the last of them quoted");
+  }
+
+  TEST_CASE("a count of experts that no launch has is refused with its place") {
+    TuningDb database = mixture();
+    const std::string text = winners_text(database);
+    const auto of = [&](const std::string& experts) {
+      return refusal(with(text, "\n4096,4096,32,", "\n4096,4096," + experts + ","));
+    };
+    CHECK(of("32") == "accepted");
+    CHECK(of("4096") == "accepted");
+    CHECK(of("-1") == "card.csv:11: a grouped problem with -1 experts, not 1..4096");
+    CHECK(of("4097") == "card.csv:11: a grouped problem with 4097 experts, not 1..4096");
+    CHECK(of("99999999999999999999") == "card.csv:11: '99999999999999999999' is no number");
+    CHECK(of("") == "card.csv:11: '' is no number");
+    CHECK(of("8.5") == "card.csv:11: '8.5' is no number");
+  }
+
+  TEST_CASE("a message shows the start of what a stranger wrote, without its control characters") {
+    TuningDb database = tuned();
+    const std::string text = winners_text(database);
+    CHECK(refusal(with(text, "1024,4096,0", "\x1b[2J,4096,0")) ==
+          "card.csv:8: '?[2J' is no number");
+    const std::string shown = "card.csv:8: '" + std::string(64, 'x') + "...' is no number";
+    CHECK(refusal(with(text, "1024,4096,0", std::string(1 << 20, 'x') + ",4096,0")) == shown);
+    CHECK(refusal(with(text, "n,k,", std::string(1 << 20, 'x') + ",k,")).size() < 120);
+  }
+
+  TEST_CASE("reading ends where too much was refused") {
+    TuningDb database = tuned();
+    std::string text = winners_text(database);
+    for (int i = 0; i < 20'000; ++i) text += "x\n";
+    const ParsedWinners parsed = parse_winners_text(text, "card.csv");
+    CHECK(parsed.rows.size() == 3);
+    REQUIRE(parsed.defects.size() == 10'001);
+    CHECK(parsed.defects.back() ==
+          "card.csv:10011: 10000 lines were refused, the rest is not read");
+  }
+
   TEST_CASE("the text is sorted, begins with its version and names nothing of a machine") {
     TuningDb database = tuned();
     const std::string text = winners_text(database);
     CHECK(text.starts_with("# NVFP4 winners, version 1\narch = sm_90a\nsm_count = 132\n"));
-    CHECK(text.find("\n1024,4096,") < text.find("\n4096,4096,bf16,graph+pdl,1,"));
+    CHECK(text.find("\n1024,4096,") < text.find("\n4096,4096,0,bf16,graph+pdl,1,"));
     CHECK(text.find("4.500,") < text.find("9.250,"));
     CHECK(text.find("nvfp4-tune") == std::string::npos);
   }
@@ -95,15 +206,22 @@ TEST_SUITE("winners_text") {
     CHECK(refusal(with(text, "sm_count = 132", "sms = 132")) ==
           "card.csv:3: 'sm_count = ...' is missing");
     CHECK(refusal(with(text, "sm_count = 132", "sm_count = 0")) == "card.csv:6: 0 SMs");
-    CHECK(refusal(with(text, "n,k,act", "k,n,act")).starts_with("card.csv:7: the columns are not"));
-    CHECK(refusal(with(text, "1024,4096,bf16", "1024,4096,fp8")) ==
+    CHECK(refusal(with(text, "n,k,experts", "n,k,colour")) ==
+          "card.csv:7: unknown column 'colour'");
+    CHECK(refusal(with(text, "n,k,experts", "n,k,n")) == "card.csv:7: column 'n' is there twice");
+    CHECK(refusal(with(text, "n,k,experts", "n,experts")) == "card.csv:7: column 'k' is missing");
+    CHECK(refusal(with(with(text, ",config\n", "\n"), "n,k,", "config,n,k,")) ==
+          "card.csv:7: column 'config' is not the last");
+    CHECK(refusal(text.substr(0, text.find("n,k,"))) ==
+          "card.csv:6: the line of columns is missing");
+    CHECK(refusal(with(text, "1024,4096,0,bf16", "1024,4096,0,fp8")) ==
           "card.csv:8: 'fp8' is no activation type");
-    CHECK(refusal(with(text, "1024,4096,bf16", "x,4096,bf16")) == "card.csv:8: 'x' is no number");
-    CHECK(refusal(with(text, "1024,4096,bf16", "0,4096,bf16")).starts_with("card.csv:8: "));
+    CHECK(refusal(with(text, "1024,4096,0", "x,4096,0")) == "card.csv:8: 'x' is no number");
+    CHECK(refusal(with(text, "1024,4096,0", "0,4096,0")).starts_with("card.csv:8: "));
     CHECK(refusal(with(text, "\"family=mma", "\"family=mmma")).starts_with("card.csv:8: 'family="));
     CHECK(refusal(with(text, ",5.750,", ",nan,")).starts_with("card.csv:8: "));
     CHECK(refusal(with(text, ",5.750,", ",5.750,1,")) ==
-          "card.csv:8: not 23 fields, the last of them quoted");
+          "card.csv:8: not 24 fields, the last of them quoted");
     CHECK(refusal(text.substr(0, text.find("\n1024,") + 1)) == "card.csv:7: no winner");
     CHECK(refusal(with(text, "\n1024,", "\n# a remark for people\n\n1024,")) == "accepted");
   }
@@ -113,7 +231,7 @@ TEST_SUITE("winners_text") {
     const int64_t run = modelled.add_run(run_on(h100(true)));
     add_winner(modelled, run, h100(true),
                measurement_of(config_of(8), 1, 4.5, Provenance::modelled));
-    CHECK_THROWS_WITH(winners_text(modelled), "no dense winner was measured on a real card");
+    CHECK_THROWS_WITH(winners_text(modelled), "no winner was measured on a real card");
     TuningDb two = tuned();
     Device other = h100();
     other.sm_count = 114;

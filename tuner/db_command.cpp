@@ -118,14 +118,17 @@ Answered run_show(const CommandLine& line, const Terminal& terminal) {
   warn_all(terminal, database.warnings());
   const DbRequest& asked = line.db_request;
   if (found.empty()) {
-    throw DatabaseError(fmt::format("database {}: no winner for N = {}, K = {}, M = {}",
-                                    database.path(), asked.shape->n, asked.shape->k,
+    const std::string experts =
+        asked.experts ? fmt::format(", {} experts", *asked.experts) : std::string();
+    throw DatabaseError(fmt::format("database {}: no winner for N = {}, K = {}{}, M = {}",
+                                    database.path(), asked.shape->n, asked.shape->k, experts,
                                     asked.tokens[0]));
   }
-  // What a lookup would take: tuned before imported, then measured, then tuned at this very M.
+  // What a lookup would take: dense unless asked, tuned before imported, then measured, then tuned
+  // at this very M.
   const auto rank = [&](const StoredWinner& s) {
     const Winner& w = s.winner;
-    return std::tuple(w.origin, w.provenance, w.m_tuned != asked.tokens[0], w.interval.width());
+    return std::tuple(w.problem.experts, w.origin, w.provenance, w.m_tuned != asked.tokens[0], w.interval.width());
   };
   const auto best = std::min_element(
       found.begin(), found.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
@@ -159,15 +162,6 @@ Answered run_export(const CommandLine& line, const Terminal& terminal) {
   if (!line.db_request.history) {
     const std::string text = winners_text(database);
     warn_all(terminal, database.warnings());
-    const std::vector<Winner> all = database.winners();
-    const auto grouped = std::count_if(all.begin(), all.end(), [](const Winner& w) {
-      return w.problem.kind == ProblemKind::grouped;
-    });
-    if (grouped > 0) {
-      warn(terminal, fmt::format("{} winners of grouped problems have no place in the text: "
-                                 "--history FILE keeps them",
-                                 grouped));
-    }
     return {.text = text};
   }
   const std::string& path = *line.db_request.history;

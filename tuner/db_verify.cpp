@@ -66,6 +66,7 @@ Json verified_row(const StoredWinner& stored, const Measurement& now) {
   const double before = stored.evidence.timing.median_us;
   return {{"n", w.problem.n},
           {"k", w.problem.k},
+          {"experts", w.problem.experts},
           {"act", name(w.problem.act)},
           {"policy", name(w.policy)},
           {"m", w.m_tuned},
@@ -111,6 +112,7 @@ Answered run_db_verify(const CommandLine& line, const Terminal& terminal) {
   Table table;
   table.columns = {{"n", "N"},
                    {"k", "K"},
+                   {"experts", "experts"},
                    {"act", "act"},
                    {"policy", "policy"},
                    {"m", "M"},

@@ -144,11 +144,21 @@ std::vector<StoredWinner> stored_winners(TuningDb& database, const DbRequest& re
 
 Table list_table(const std::vector<StoredWinner>& winners) {
   Table table;
-  table.columns = {{"device", "device"},   {"n", "N"},           {"k", "K"},
-                   {"act", "act"},         {"policy", "policy"}, {"m", "M"},
-                   {"m_lo", "for M from"}, {"m_hi", "to"},       {"us", "us", 2},
-                   {"gbps", "GB/s", 0},    {"f", "F", 3},        {"provenance", "provenance"},
-                   {"origin", "origin"},   {"config", "config"}};
+  table.columns = {{"device", "device"},
+                   {"n", "N"},
+                   {"k", "K"},
+                   {"experts", "experts"},
+                   {"act", "act"},
+                   {"policy", "policy"},
+                   {"m", "M"},
+                   {"m_lo", "for M from"},
+                   {"m_hi", "to"},
+                   {"us", "us", 2},
+                   {"gbps", "GB/s", 0},
+                   {"f", "F", 3},
+                   {"provenance", "provenance"},
+                   {"origin", "origin"},
+                   {"config", "config"}};
   for (const StoredWinner& stored : winners) table.rows.push_back(winner_row(stored));
   return table;
 }
@@ -219,6 +229,7 @@ Table diff_table(const std::vector<StoredWinner>& a, const std::vector<StoredWin
   table.columns = {{"device", "device"},
                    {"n", "N"},
                    {"k", "K"},
+                   {"experts", "experts"},
                    {"act", "act"},
                    {"policy", "policy"},
                    {"m", "M"},
@@ -255,6 +266,7 @@ Table diff_table(const std::vector<StoredWinner>& a, const std::vector<StoredWin
     table.rows.push_back({{"device", any.run.device_name},
                           {"n", any.winner.problem.n},
                           {"k", any.winner.problem.k},
+                          {"experts", any.winner.problem.experts},
                           {"act", name(any.winner.problem.act)},
                           {"policy", name(any.winner.policy)},
                           {"provenance", name(any.winner.provenance)},

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <string>
 #include <tuple>
@@ -41,16 +42,11 @@ std::string group_of(const Winner& w) {
 
 auto content_order(const FoundedWinner& candidate) {
   const Winner& w = candidate.winner;
-  return std::tuple(-candidate.evidence.timing.samples, config_text(w.config),
-                    candidate.evidence.timing.median_us, w.interval.lo, w.interval.hi,
+  const Timing& t = candidate.evidence.timing;
+  return std::tuple(-t.samples, t.median_us, config_text(w.config), w.interval.lo, w.interval.hi,
                     w.runner_up ? config_text(*w.runner_up) : std::string(),
                     w.regret_bound.value_or(-1), content_hash(candidate.evidence),
                     candidate.run_hash);
-}
-
-/// The same choice for the same reason; the number of its row aside.
-bool same_winner(const FoundedWinner& a, const FoundedWinner& b) {
-  return content_order(a) == content_order(b);
 }
 
 /// The value of a map that has it: every row that names another was read together with it.
@@ -69,18 +65,13 @@ bool holds(const std::vector<Record>& records, Record record) {
 
 }  // namespace
 
-size_t best_founded(std::span<const FoundedWinner> candidates) {
-  double least = candidates.front().evidence.timing.q3_us;
-  for (const FoundedWinner& c : candidates) least = std::min(least, c.evidence.timing.q3_us);
-  size_t best = candidates.size();
-  for (size_t i = 0; i < candidates.size(); ++i) {
-    if (candidates[i].evidence.timing.q1_us > least) continue;
-    if (best == candidates.size() ||
-        content_order(candidates[i]) < content_order(candidates[best])) {
-      best = i;
-    }
-  }
-  return best;
+double surely_us(const Timing& t) {
+  return t.median_us + 1.57 * (t.q3_us - t.q1_us) / std::sqrt(std::max(t.samples, 1));
+}
+
+bool better_founded(const FoundedWinner& a, const FoundedWinner& b) {
+  const double us[] = {surely_us(a.evidence.timing), surely_us(b.evidence.timing)};
+  return us[0] != us[1] ? us[0] < us[1] : content_order(a) < content_order(b);
 }
 
 Merger::Merger(TuningDb& into) : into_(into), batch_(into) {
@@ -96,7 +87,7 @@ Merger::Merger(TuningDb& into) : into_(into), batch_(into) {
     const Measurement& evidence = by_id.at(winner.evidence);
     this->winner(winner, evidence.run, evidence);
   }
-  own_winners_ = winners_.size();
+  for (auto& [key, standing] : standing_) standing.own = true;
 }
 
 int64_t Merger::run(const RunRecord& run) { return this->run(run, true); }
@@ -132,7 +123,15 @@ int64_t Merger::measurement(int64_t run, const Measurement& measurement) {
 }
 
 void Merger::winner(const Winner& winner, int64_t run, const Measurement& evidence) {
-  winners_.push_back({winner, evidence, run_hashes_.at(run)});
+  const FoundedWinner offered{winner, evidence, run_hashes_.at(run)};
+  const auto [at, is_first] =
+      standing_.try_emplace({winner.origin, group_of(winner)}, Standing{.best = offered});
+  if (is_first) return;
+  Standing& standing = at->second;
+  standing.rivalled |= standing.best.winner.config != winner.config;
+  if (!better_founded(offered, standing.best)) return;
+  standing.best = offered;
+  standing.own = false;
 }
 
 void Merger::compared(TuningDb& from, const Ids& runs, const Ids& measurements,
@@ -189,25 +188,14 @@ void Merger::everything(TuningDb& from, const Rewrite& rewrite) {
 
 MergeCounts Merger::finish() {
   // Tuned ones come first: storing one takes hints away, also those that are to stay.
-  std::map<std::pair<WinnerOrigin, std::string>, std::vector<size_t>> groups;
-  for (size_t i = 0; i < winners_.size(); ++i) {
-    groups[{winners_[i].winner.origin, group_of(winners_[i].winner)}].push_back(i);
-  }
   std::set<std::string> stored;
-  for (const auto& [key, members] : groups) {
-    std::vector<FoundedWinner> candidates;
-    for (const size_t i : members) candidates.push_back(winners_[i]);
-    const FoundedWinner& best = candidates[best_founded(candidates)];
-    const bool own = members.front() < own_winners_ && same_winner(best, candidates.front());
-    if (own) {
-      counts_.kept += std::any_of(candidates.begin(), candidates.end(), [&](const auto& other) {
-        return other.winner.config != best.winner.config;
-      });
-    }
-    if (own && !stored.contains(key.second)) continue;
-    into_.store(best.winner);
-    stored.insert(key.second);
-    counts_.winners += !own;
+  for (const auto& [key, standing] : standing_) {
+    const auto& [origin, group] = key;
+    counts_.kept += standing.own && standing.rivalled;
+    if (standing.own && !stored.contains(group)) continue;
+    into_.store(standing.best.winner);
+    stored.insert(group);
+    counts_.winners += !standing.own;
   }
   batch_.commit();
   return counts_;

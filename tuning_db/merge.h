@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bringing rows of several databases together. A database is a set of rows: equal ones are one, so
-// that merging twice changes nothing, and which winner stays does not depend on the order.
+// Bringing rows of several databases together. Runs, measurements and comparisons are sets: equal
+// ones are one, and none is lost. Of winners that exclude each other the first in an order of all
+// contents stays. A union and a least element do not ask who met whom first: merging is
+// commutative, associative and idempotent.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "tuning_db/tuning_db.h"
@@ -20,10 +24,14 @@ struct FoundedWinner {
   int64_t run_hash = 0;  ///< of the contents of the evidence's run: the last word between equals
 };
 
-/// Index of the winner that stays of several for the same device, problem, policy, provenance and
-/// tuned M. Whose quartiles lie above those of another is out; of the rest the one with most
-/// samples stays, then a fixed order of contents decides.
-size_t best_founded(std::span<const FoundedWinner> candidates);
+/// The time that a median hardly exceeds, the upper end of its notch: median + 1.57 (q3 - q1) /
+/// sqrt(samples) (McGill, Tukey, Larsen 1978).
+double surely_us(const Timing& timing);
+
+/// Whether of two winners for the same device, problem, policy, provenance and tuned M the first is
+/// the one to keep: the lower surely_us(), then a fixed order of contents. So where the notches lie
+/// apart the faster one is, and where they overlap samples count.
+bool better_founded(const FoundedWinner& a, const FoundedWinner& b);
 
 struct MergeCounts {
   int64_t runs = 0;          ///< added
@@ -33,7 +41,7 @@ struct MergeCounts {
   int64_t kept = 0;          ///< winners that stayed against another config
 };
 
-/// Collects rows from elsewhere, then decides which winners stay. One transaction.
+/// Collects rows from elsewhere, then stores the winners that stay. One transaction.
 class Merger {
  public:
   explicit Merger(TuningDb& into);
@@ -59,6 +67,12 @@ class Merger {
 
  private:
   using Ids = std::map<int64_t, int64_t>;
+  /// The best winner so far of those that exclude each other.
+  struct Standing {
+    FoundedWinner best;
+    bool own = false;       ///< it is the database's own
+    bool rivalled = false;  ///< another config was offered
+  };
   int64_t run(RunRecord run, bool is_new);
   void compared(TuningDb& from, const Ids& runs, const Ids& measurements, const Rewrite& rewrite);
 
@@ -68,8 +82,7 @@ class Merger {
   std::map<int64_t, int64_t> run_hashes_;             ///< by id
   std::multimap<int64_t, RunRecord> runs_;            ///< by a hash of the contents
   std::multimap<int64_t, Measurement> measurements_;  ///< likewise
-  std::vector<FoundedWinner> winners_;
-  size_t own_winners_ = 0;  ///< of the database itself: the first ones
+  std::map<std::pair<WinnerOrigin, std::string>, Standing> standing_;
 };
 
 /// Adds what the databases in `from` hold to `into`.

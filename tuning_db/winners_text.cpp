@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <map>
 #include <tuple>
@@ -16,12 +17,41 @@ namespace nvfp4 {
 namespace {
 
 constexpr std::string_view kTitle = "# NVFP4 winners, version 1";
-constexpr std::string_view kColumns =
-    "n,k,act,policy,m_lo,m_hi,m,us,us_q1,us_q3,samples,gbps,pct_ceiling,tflops,f,clock_mhz,"
-    "registers,smem_bytes,code_hash,nvrtc,driver,template_digest,config";
-constexpr size_t kFields = 23;
-constexpr size_t kCodeHash = 18;  // the first of the texts
-constexpr size_t kConfig = 22;
+enum Column : size_t {
+  kN,
+  kK,
+  kExperts,
+  kAct,
+  kPolicy,
+  kLo,
+  kHi,
+  kM,
+  kUs,
+  kQ1,
+  kQ3,
+  kSamples,
+  kGbps,
+  kCeiling,
+  kTflops,
+  kF,
+  kClock,
+  kRegisters,
+  kSmem,
+  kCodeHash,
+  kNvrtc,
+  kDriver,
+  kTemplates,
+  kConfig,
+  kColumns
+};
+constexpr std::array<std::string_view, kColumns> kNames = {
+    "n",          "k",           "experts", "act",    "policy",          "m_lo",
+    "m_hi",       "m",           "us",      "us_q1",  "us_q3",           "samples",
+    "gbps",       "pct_ceiling", "tflops",  "f",      "clock_mhz",       "registers",
+    "smem_bytes", "code_hash",   "nvrtc",   "driver", "template_digest", "config"};
+
+constexpr size_t kShown = 64;            // bytes of a stranger's text in a message
+constexpr size_t kMostDefects = 10'000;  // lines so bad that the rest is not worth the time
 // The source is not in the text: what was run is the machine code, and its hash is.
 const std::string kUnknownSource(64, '0');
 
@@ -36,83 +66,131 @@ struct Line {
   }
 };
 
+/// A stranger's text fit for a message.
+std::string quoted(std::string_view text) {
+  return fmt::format("'{}{}'", clean_text(text, kShown), text.size() > kShown ? "..." : "");
+}
+
 template <class Number>
 Number number_of(std::string_view text, const Line& line) {
   Number value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) {
-    line.refuse(fmt::format("'{}' is no number", text));
+    line.refuse(quoted(text) + " is no number");
   }
   return value;
 }
 
-/// The fields of a row: separated by commas, the last one in quotes.
-std::vector<std::string_view> fields_of(const Line& line) {
-  std::vector<std::string_view> fields;
+/// The columns that a line names, in its order. Only the experts of dense winners can be left out.
+std::vector<Column> columns_of(const Line& line) {
+  std::vector<Column> columns;
+  std::array<int, kColumns> named{};
   std::string_view rest = line.text;
-  while (fields.size() + 1 < kFields) {
+  for (size_t comma = 0; comma != rest.npos && columns.size() <= kColumns;) {
+    comma = rest.find(',');
+    const std::string_view name = rest.substr(0, comma);
+    const auto column =
+        static_cast<size_t>(std::find(kNames.begin(), kNames.end(), name) - kNames.begin());
+    if (column == kColumns) line.refuse("unknown column " + quoted(name));
+    if (named[column]++ > 0) line.refuse(fmt::format("column '{}' is there twice", name));
+    columns.push_back(static_cast<Column>(column));
+    if (comma != rest.npos) rest.remove_prefix(comma + 1);
+  }
+  for (size_t column = 0; column < kColumns; ++column) {
+    if (named[column] > 0 || column == kExperts) continue;
+    line.refuse(fmt::format("column '{}' is missing", kNames[column]));
+  }
+  if (columns.back() != kConfig) line.refuse("column 'config' is not the last");
+  return columns;
+}
+
+/// What a row has in each column.
+using Fields = std::array<std::string_view, kColumns>;
+
+/// Fields are separated by commas, the last one is in quotes.
+Fields fields_of(const Line& line, const std::vector<Column>& columns) {
+  Fields fields;
+  fields[kExperts] = "0";
+  std::string_view rest = line.text;
+  size_t found = 0;
+  for (; found + 1 < columns.size(); ++found) {
     const size_t comma = rest.find(',');
     if (comma == rest.npos) break;
-    fields.push_back(rest.substr(0, comma));
+    fields[columns[found]] = rest.substr(0, comma);
     rest.remove_prefix(comma + 1);
   }
   if (rest.size() < 2 || !rest.starts_with('"') || !rest.ends_with('"') ||
-      fields.size() + 1 != kFields) {
-    line.refuse(fmt::format("not {} fields, the last of them quoted", kFields));
+      found + 1 != columns.size()) {
+    line.refuse(fmt::format("not {} fields, the last of them quoted", columns.size()));
   }
-  fields.push_back(rest.substr(1, rest.size() - 2));
+  fields[kConfig] = rest.substr(1, rest.size() - 2);
   return fields;
+}
+
+/// The numbers of a row.
+Timing timing_of(const Fields& f, const Line& line) {
+  const auto real = [&](Column column) { return number_of<double>(f[column], line); };
+  return {.median_us = real(kUs),
+          .q1_us = real(kQ1),
+          .q3_us = real(kQ3),
+          .samples = number_of<int>(f[kSamples], line),
+          .gbps = real(kGbps),
+          .pct_ceiling = real(kCeiling),
+          .tflops = real(kTflops),
+          .f = real(kF),
+          .clock_mhz = real(kClock)};
+}
+
+Problem problem_of(const Fields& f, const Line& line, const Device& device) {
+  const std::optional<Activation> act = parse_activation(f[kAct]);
+  if (!act) line.refuse(quoted(f[kAct]) + " is no activation type");
+  const auto experts = number_of<int64_t>(f[kExperts], line);
+  return {.kind = experts == 0 ? ProblemKind::dense : ProblemKind::grouped,
+          .n = number_of<int64_t>(f[kN], line),
+          .k = number_of<int64_t>(f[kK], line),
+          .act = *act,
+          .arch = device.arch,
+          .experts = experts};
 }
 
 using ParsedRow = ParsedWinners::Row;
 
-ParsedRow row_of(const Line& line, const Device& device) {
-  const std::vector<std::string_view> f = fields_of(line);
-  const auto integer = [&](size_t i) { return number_of<int64_t>(f[i], line); };
-  const auto real = [&](size_t i) { return number_of<double>(f[i], line); };
-  const auto small = [&](size_t i) { return number_of<int>(f[i], line); };
-  const std::optional<Activation> act = parse_activation(f[2]);
-  const std::optional<Policy> policy = parse_policy(f[3]);
-  const std::optional<KernelConfig> config = parse_config(f[22]);
-  if (!act) line.refuse(fmt::format("'{}' is no activation type", f[2]));
-  if (!policy) line.refuse(fmt::format("'{}' is no launch policy", f[3]));
-  if (!config) line.refuse(fmt::format("'{}' is no config", f[22]));
-
-  for (size_t i = kCodeHash; i < kConfig; ++i) {
-    if (clean_text(f[i], kShortText) != f[i]) line.refuse("a text is too long or not clean");
+ParsedRow row_of(const Line& line, const std::vector<Column>& columns, const Device& device) {
+  const Fields f = fields_of(line, columns);
+  const std::optional<Policy> policy = parse_policy(f[kPolicy]);
+  const std::optional<KernelConfig> config = parse_config(f[kConfig]);
+  if (!policy) line.refuse(quoted(f[kPolicy]) + " is no launch policy");
+  if (!config) line.refuse(quoted(f[kConfig]) + " is no config");
+  for (const Column column : {kCodeHash, kNvrtc, kDriver, kTemplates}) {
+    if (clean_text(f[column], kShortText) != f[column]) {
+      line.refuse(fmt::format("{} is too long or not clean", kNames[column]));
+    }
   }
   ParsedRow row{.place = line.place()};
-  row.run = {.device = key_of(device),
-             .device_name = device.name,
-             .toolchain = {std::string(f[19]), std::string(f[20]), std::string(f[21])},
-             .command = "made of text"};
+  row.run = {
+      .device = key_of(device),
+      .device_name = device.name,
+      .toolchain = {std::string(f[kNvrtc]), std::string(f[kDriver]), std::string(f[kTemplates])},
+      .command = "made of text"};
   Measurement& m = row.winner.evidence;
   m.kernel = {.config = *config,
               .source_hash = kUnknownSource,
-              .code_hash = std::string(f[18]),
-              .registers = small(16),
-              .smem_bytes = small(17)};
-  m.problem = {.n = integer(0), .k = integer(1), .act = *act, .arch = device.arch};
-  m.m = integer(6);
+              .code_hash = std::string(f[kCodeHash]),
+              .registers = number_of<int>(f[kRegisters], line),
+              .smem_bytes = number_of<int>(f[kSmem], line)};
+  m.problem = problem_of(f, line, device);
+  m.m = number_of<int64_t>(f[kM], line);
   m.policy = *policy;
   m.device = row.run.device;
   m.toolchain = row.run.toolchain;
-  m.timing = {.median_us = real(7),
-              .q1_us = real(8),
-              .q3_us = real(9),
-              .samples = small(10),
-              .gbps = real(11),
-              .pct_ceiling = real(12),
-              .tflops = real(13),
-              .f = real(14),
-              .clock_mhz = real(15)};
+  m.timing = timing_of(f, line);
   if (const auto error = record_error(m)) line.refuse(*error);
 
   Winner& w = row.winner.winner;
   w.device = m.device;
   w.problem = m.problem;
   w.policy = m.policy;
-  w.interval = {integer(4), integer(5)};
+  w.interval = {number_of<int64_t>(f[kLo], line), number_of<int64_t>(f[kHi], line)};
   w.m_tuned = m.m;
   w.config = *config;
   if (const auto error = record_error(w)) line.refuse(*error);
@@ -167,7 +245,8 @@ Device device_of(Text& text) {
 }
 
 auto sort_key(const Winner& w) {
-  return std::tuple(w.problem.n, w.problem.k, w.problem.act, w.policy, w.m_tuned);
+  const Problem& p = w.problem;
+  return std::tuple(p.experts, p.n, p.k, p.act, w.policy, w.m_tuned);
 }
 
 }  // namespace
@@ -176,9 +255,9 @@ std::string winners_text(TuningDb& database) {
   std::vector<Winner> winners = database.winners();
   std::erase_if(winners, [](const Winner& w) {
     return w.device.emulated || w.provenance != Provenance::measured ||
-           w.origin == WinnerOrigin::imported || w.problem.kind != ProblemKind::dense;
+           w.origin == WinnerOrigin::imported;
   });
-  if (winners.empty()) throw DatabaseError("no dense winner was measured on a real card");
+  if (winners.empty()) throw DatabaseError("no winner was measured on a real card");
   const DeviceKey key = winners.front().device;
   for (const Winner& winner : winners) {
     if (winner.device != key) throw DatabaseError("the winners are of several cards");
@@ -192,17 +271,18 @@ std::string winners_text(TuningDb& database) {
       "{}\narch = {}\nsm_count = {}\nl2_bytes = {}\nsmem_per_block = {}\n"
       "bandwidth_class = {}\n{}\n",
       kTitle, sm_name(key.arch), key.sm_count, key.l2_bytes, key.smem_per_block,
-      key.bandwidth_class, kColumns);
+      key.bandwidth_class, fmt::join(kNames, ","));
   for (const Winner& w : winners) {
     const Measurement& m = evidence.at(w.evidence);
     const Timing& t = m.timing;
     text += fmt::format(
-        "{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{},{:.0f},{:.1f},{:.1f},{:.3f},{:.0f},{},{},{},"
-        "{},{},{},\"{}\"\n",
-        w.problem.n, w.problem.k, name(w.problem.act), name(w.policy), w.interval.lo, w.interval.hi,
-        w.m_tuned, t.median_us, t.q1_us, t.q3_us, t.samples, t.gbps, t.pct_ceiling, t.tflops, t.f,
-        t.clock_mhz, m.kernel.registers, m.kernel.smem_bytes, m.kernel.code_hash, m.toolchain.nvrtc,
-        m.toolchain.driver, m.toolchain.template_digest, config_text(w.config));
+        "{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{},{:.0f},{:.1f},{:.1f},{:.3f},{:.0f},{},{},"
+        "{},{},{},{},\"{}\"\n",
+        w.problem.n, w.problem.k, w.problem.experts, name(w.problem.act), name(w.policy),
+        w.interval.lo, w.interval.hi, w.m_tuned, t.median_us, t.q1_us, t.q3_us, t.samples, t.gbps,
+        t.pct_ceiling, t.tflops, t.f, t.clock_mhz, m.kernel.registers, m.kernel.smem_bytes,
+        m.kernel.code_hash, m.toolchain.nvrtc, m.toolchain.driver, m.toolchain.template_digest,
+        config_text(w.config));
   }
   return text;
 }
@@ -210,13 +290,17 @@ std::string winners_text(TuningDb& database) {
 ParsedWinners parse_winners_text(std::string_view text, std::string_view name) {
   Text lines(text, name);
   const Device device = device_of(lines);
-  if (!lines.next() || lines.line().text != kColumns) {
-    lines.line().refuse(fmt::format("the columns are not {}", kColumns));
-  }
+  if (!lines.next()) lines.line().refuse("the line of columns is missing");
+  const std::vector<Column> columns = columns_of(lines.line());
   ParsedWinners parsed;
   while (lines.next()) {
+    if (parsed.defects.size() == kMostDefects) {
+      parsed.defects.push_back(fmt::format("{}: {} lines were refused, the rest is not read",
+                                           lines.line().place(), kMostDefects));
+      break;
+    }
     try {
-      parsed.rows.push_back(row_of(lines.line(), device));
+      parsed.rows.push_back(row_of(lines.line(), columns, device));
     } catch (const DatabaseError& error) {
       parsed.defects.emplace_back(error.what());
     }
