@@ -124,6 +124,34 @@ TEST_SUITE("model_command") {
     CHECK(plan["seconds"] == 0.0);
   }
 
+  TEST_CASE("several models are one plan, and have each a step of their own") {
+    const Model model;
+    std::string config = kModel;
+    // One layer more: the same shapes, other sums.
+    const size_t layers = config.find("\"num_hidden_layers\":") + 20;
+    ++config[layers];
+    std::ofstream(model.folder / "more.json") << config;
+    const std::string more = (model.folder / "more.json").string();
+    const CliResult plan = run_cli("--model qwen3-8b --model llama-3.1-8b --M 1 --plan --device "
+                                   "emulated:h100 --db /nowhere/x.db",
+                                   model.variables());
+    CHECK_MESSAGE(plan.code == 0, plan.err);
+    CHECK(contains(plan.out, "qwen3-8b, llama-3.1-8b  qkv_proj "));
+    CHECK(contains(plan.out, "6 of 6 shapes, M = 1, 12 winners"));
+    const CliResult tuned = model.run("--model " + more);
+    REQUIRE_MESSAGE(tuned.code == 0, tuned.err);
+    const Json document = Json::parse(tuned.out);
+    CHECK(document["models"].size() == 2);
+    REQUIRE(document["steps"].size() == 16);
+    for (size_t i = 0; i < 8; ++i) {
+      const Json& two = document["steps"][i];
+      const Json& three = document["steps"][i + 8];
+      CHECK(three["model"] == more);
+      CHECK(three["m"] == two["m"]);
+      CHECK(three["us"].get<double>() == doctest::Approx(1.5 * two["us"].get<double>()));
+    }
+  }
+
   TEST_CASE("experts are one grouped launch, with a row for each expert that a token goes to") {
     const Model model;
     std::string config = kModel;

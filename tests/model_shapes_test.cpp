@@ -26,7 +26,7 @@ std::string text_of(const std::vector<ModelShape>& shapes) {
 
 std::string refusal(const std::string& where, std::vector<int64_t> ranks = {1}) {
   try {
-    return text_of(model_shapes(where, ranks));
+    return text_of(model_shapes(std::vector{where}, ranks));
   } catch (const std::runtime_error& error) {
     return error.what();
   }
@@ -44,19 +44,34 @@ TEST_SUITE("model_shapes") {
 
   TEST_CASE("what several degrees of parallelism share is tuned once") {
     const std::vector<int64_t> ranks = {1, 2};
-    const auto shapes = model_shapes("gemma-4-31b", ranks);
+    const std::vector<std::string> kGemma = {"gemma-4-31b"};
+    const auto shapes = model_shapes(kGemma, ranks);
     CHECK(shapes.size() == 11);  // 6 of each, one in common
     int shared = 0;
     for (const ModelShape& shape : shapes) {
-      if (shape.launches(1) == 0 || shape.launches(2) == 0) continue;
+      if (shape.launches("gemma-4-31b", 1) == 0 || shape.launches("gemma-4-31b", 2) == 0) continue;
       ++shared;
       CHECK(shape.n == 5376);
       CHECK(shape.k == 8192);
-      CHECK(shape.launches(1) == 50);  // o_proj of the sliding layers
-      CHECK(shape.launches(2) == 10);  // half of that of the others
+      CHECK(shape.launches("gemma-4-31b", 1) == 50);  // o_proj of the sliding layers
+      CHECK(shape.launches("gemma-4-31b", 2) == 10);  // half of that of the others
       CHECK(shape.launches() == 60);
     }
     CHECK(shared == 1);
+  }
+
+  TEST_CASE("what several models share is tuned once, for all of their launches") {
+    const std::vector<std::string> both = {"qwen3-8b", "llama-3.1-8b"};
+    const auto shapes = model_shapes(both, std::vector<int64_t>{1});
+    CHECK(text_of(shapes) ==
+          "6144 x 4096 *68; 4096 x 4096 *68; 24576 x 4096 *36; 4096 x 12288 *36; "
+          "28672 x 4096 *32; 4096 x 14336 *32; ");
+    CHECK(shapes.front().launches("qwen3-8b", 1) == 36);
+    CHECK(shapes.front().launches("llama-3.1-8b", 1) == 32);
+    CHECK(shapes.front().launches("llama-3.1-8b", 2) == 0);
+    const std::vector<std::string> wrong = {"qwen3-8b", "gemma-5"};
+    CHECK_THROWS_WITH(static_cast<void>(model_shapes(wrong, std::vector<int64_t>{1})),
+                      doctest::Contains("gemma-5 at tp 1: --model gemma-5: no such file"));
   }
 
   TEST_CASE("a config counts wherever it is, and a folder of that name before the built-in model") {

@@ -115,7 +115,7 @@ void read_bench(const OptionValues& values, CommandLine& line) {
       values.parsed("suite", parse_suite, "decode, prefill or all").value_or(Suite::all);
   read_shapes(values, line);
   read_model_options(values, line);
-  if (line.shapes.empty() && !line.model)
+  if (line.shapes.empty() && line.models.empty())
     line.shapes.assign(suite_shapes().begin(), suite_shapes().end());
   if (values.one("M") == nullptr) {
     line.tokens = suite_tokens(suite);

@@ -70,7 +70,7 @@ struct CommandLine {
   EmitForm as = EmitForm::source;
 
   std::vector<Shape> shapes;         ///< tune, bench and regret, in the order to measure, each once
-  std::optional<std::string> model;  ///< tune and bench: a name, a folder or a config.json
+  std::vector<std::string> models;  ///< tune and bench: names, folders or config.json files
   std::vector<int64_t> tps = {1};    ///< tune: degrees of tensor parallelism, ascending
   bool plan = false;                 ///< tune: say what there is to do, and no more
   Shard shard;                       ///< tune: which share of the shapes

@@ -120,10 +120,12 @@ void check_target(const fs::path& target, bool force) {
 // The built-in models as one rank runs them, so that the page can filter by them and weigh by them.
 std::string models_json() {
   nlohmann::ordered_json models = nlohmann::ordered_json::array();
-  constexpr int64_t kRanks[] = {1};
   for (const ModelFile& file : model_files()) {
+    std::vector<ModelShape> shapes;
+    add_shapes(shapes, file.name, inspect_config(file.text, file.name, {}), 1);
+    sort_by_use(shapes);
     nlohmann::ordered_json gemms = nlohmann::ordered_json::array();
-    for (const ModelShape& shape : model_shapes(std::string(file.name), kRanks)) {
+    for (const ModelShape& shape : shapes) {
       gemms.push_back({{"n", shape.n},
                        {"k", shape.k},
                        {"experts", shape.experts},

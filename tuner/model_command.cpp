@@ -30,7 +30,7 @@ using std::chrono::milliseconds;
 milliseconds time_of(double seconds) { return milliseconds(static_cast<int64_t>(seconds * 1e3)); }
 
 std::vector<ModelShape> shapes_of(const CommandLine& line) {
-  if (line.model) return model_shapes(*line.model, line.tps);
+  if (!line.models.empty()) return model_shapes(line.models, line.tps);
   std::vector<ModelShape> shapes;
   for (const Shape& shape : line.shapes) {
     shapes.push_back(
@@ -135,11 +135,11 @@ class ModelRun {
 
 bool is_model_run(const CommandLine& line) {
   const bool devices = line.device == "all" || line.device.find(',') != std::string::npos;
-  return line.model || line.shapes.size() > 1 || line.plan || line.shard.count > 1 || devices;
+  return !line.models.empty() || line.shapes.size() > 1 || line.plan || line.shard.count > 1 || devices;
 }
 
 Answered run_model(CommandLine line, const Terminal& terminal) {
-  if (line.model == "list") return {.text = render(models_table(), line.format)};
+  if (line.models == std::vector<std::string>{"list"}) return {.text = render(models_table(), line.format)};
   const std::vector<ModelShape> shapes = shapes_of(line);
   check_tokens(line, shapes);
   const std::vector<std::string> devices = device_list(line.device);
@@ -152,7 +152,7 @@ Answered run_model(CommandLine line, const Terminal& terminal) {
                             .template_digest = template_digest()};
   TuningDb database = open_database(line, terminal);
   const ModelPlan plan = make_model_plan(shapes, request, device, toolchain, database, line.shard);
-  const ModelScope scope{.model = line.model.value_or(""),
+  const ModelScope scope{.models = line.models,
                          .tps = line.tps,
                          .shard = line.shard,
                          .request = request,

@@ -6,9 +6,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <map>
 #include <set>
-#include <tuple>
 
 #include "generator/config_text.h"
 #include "generator/model_bundle.h"
@@ -21,14 +19,19 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json shape_facts(const ModelShape& shape) {
+  std::vector<std::string> models;
   std::vector<std::string> layers;
   std::set<int64_t> tps;
+  const auto add = [](std::vector<std::string>& list, const std::string& text) {
+    if (std::count(list.begin(), list.end(), text) == 0) list.push_back(text);
+  };
   for (const ShapeUse& use : shape.uses) {
     tps.insert(use.ranks);
-    const bool named = std::count(layers.begin(), layers.end(), use.layer) > 0;
-    if (!named) layers.push_back(use.layer);
+    add(models, use.model);
+    add(layers, use.layer);
   }
-  return {{"layers", fmt::format("{}", fmt::join(layers, ", "))},
+  return {{"models", fmt::format("{}", fmt::join(models, ", "))},
+          {"layers", fmt::format("{}", fmt::join(layers, ", "))},
           {"tp", fmt::format("{}", fmt::join(tps, ","))},
           {"n", shape.n},
           {"k", shape.k},
@@ -37,13 +40,14 @@ Json shape_facts(const ModelShape& shape) {
 }
 
 // Columns of shape_facts(); those that say nothing here are left out.
-std::vector<Column> shape_columns(bool model, bool experts) {
+std::vector<Column> shape_columns(size_t models, bool experts) {
   std::vector<Column> columns;
-  if (model) columns = {{"layers", "layers"}, {"tp", "tp"}};
+  if (models > 1) columns.push_back({"models", "models"});
+  if (models > 0) columns.insert(columns.end(), {{"layers", "layers"}, {"tp", "tp"}});
   columns.push_back({"n", "N"});
   columns.push_back({"k", "K"});
   if (experts) columns.push_back({"experts", "experts"});
-  if (model) columns.push_back({"launches", "launches"});
+  if (models > 0) columns.push_back({"launches", "launches"});
   return columns;
 }
 
@@ -52,7 +56,7 @@ Json scope_facts(const ModelScope& scope) {
                 {"emulated", scope.device.emulated},
                 {"arch", sm_name(scope.device.arch)},
                 {"act", name(scope.request.problem.act)},
-                {"model", scope.model.empty() ? Json(nullptr) : Json(scope.model)},
+                {"models", scope.models},
                 {"tp", scope.tps},
                 {"m", scope.request.tokens}};
   if (scope.shard.count > 1) {
@@ -70,57 +74,60 @@ std::string time_text(double seconds) {
   return duration_text(std::chrono::milliseconds(static_cast<int64_t>(seconds * 1e3)));
 }
 
+/// All launches of one model's layers on one rank, for M tokens under one policy.
 struct Step {
+  std::string model;
+  int64_t tp = 1;
+  int64_t m = 0;
+  Policy policy = Policy::graph;
   double us = 0;
   int64_t bytes = 0;
   bool complete = true;
+
+  void add(const TunedShape& tuned, const TuneRequest& request) {
+    const int64_t launches = tuned.shape.launches(model, tp);
+    if (launches == 0) return;
+    const auto found =
+        std::find_if(tuned.choices.begin(), tuned.choices.end(), [&](const Choice& choice) {
+          return choice.winner.m_tuned == m * tuned.shape.rows_per_token &&
+                 choice.winner.policy == policy;
+        });
+    complete = complete && found != tuned.choices.end();
+    if (found == tuned.choices.end()) return;
+    us += found->evidence.timing.median_us * static_cast<double>(launches);
+    bytes +=
+        weight_bytes(request_for(request, tuned.shape).problem, found->winner.m_tuned) * launches;
+  }
 };
 
-// Sums over the layers of one rank at one M under one policy.
-std::map<std::tuple<int64_t, int64_t, Policy>, Step> step_sums(std::span<const TunedShape> shapes,
-                                                               const ModelScope& scope) {
-  std::map<std::tuple<int64_t, int64_t, Policy>, Step> steps;
-  for (const TunedShape& tuned : shapes) {
-    for (const int64_t tp : scope.tps) {
-      const int64_t launches = tuned.shape.launches(tp);
-      if (launches == 0) continue;
-      for (const int64_t m : scope.request.tokens) {
-        for (const Policy policy : scope.request.policies) {
-          Step& step = steps[{tp, m, policy}];
-          const auto found =
-              std::find_if(tuned.choices.begin(), tuned.choices.end(), [&](const Choice& choice) {
-                return choice.winner.m_tuned == m * tuned.shape.rows_per_token &&
-                       choice.winner.policy == policy;
-              });
-          step.complete = step.complete && found != tuned.choices.end();
-          if (found == tuned.choices.end()) continue;
-          step.us += found->evidence.timing.median_us * static_cast<double>(launches);
-          const TuneRequest one = request_for(scope.request, tuned.shape);
-          step.bytes += weight_bytes(one.problem, found->winner.m_tuned) * launches;
-        }
-      }
-    }
+// One line for all policies of a step.
+std::string step_text(std::span<const Step> policies, const ModelScope& scope) {
+  std::vector<std::string> texts;
+  for (const Step& step : policies) {
+    texts.push_back(step.complete ? fmt::format("{} {:.0f} us", name(step.policy), step.us)
+                                  : fmt::format("{} incomplete", name(step.policy)));
   }
-  return steps;
+  const Step& first = policies.front();
+  return fmt::format("linear layers of one step{}, tp {}, M = {}: {}{}",
+                     scope.models.size() > 1 ? " of " + first.model : "", first.tp, first.m,
+                     fmt::join(texts, ", "), scope.device.emulated ? " (modelled)" : "");
 }
 
-void add_steps(std::span<const TunedShape> shapes, const ModelScope& scope, Table& table) {
-  Json facts = Json::array();
-  std::map<std::pair<int64_t, int64_t>, std::vector<std::string>> lines;
-  for (const auto& [key, step] : step_sums(shapes, scope)) {
-    const auto& [tp, m, policy] = key;
-    const Json us = step.complete ? Json(step.us) : Json(nullptr);
-    facts.push_back(
-        {{"tp", tp}, {"m", m}, {"policy", name(policy)}, {"us", us}, {"weight_bytes", step.bytes}});
-    lines[{tp, m}].push_back(step.complete ? fmt::format("{} {:.0f} us", name(policy), step.us)
-                                           : fmt::format("{} incomplete", name(policy)));
+void add_steps(std::span<const TunedShape> shapes, const ModelScope& scope,
+               const std::string& model, int64_t tp, int64_t m, Table& table) {
+  std::vector<Step> steps;
+  for (const Policy policy : scope.request.policies) {
+    Step step{.model = model, .tp = tp, .m = m, .policy = policy};
+    for (const TunedShape& tuned : shapes) step.add(tuned, scope.request);
+    table.facts["steps"].push_back({{"model", model},
+                                    {"tp", tp},
+                                    {"m", m},
+                                    {"policy", name(policy)},
+                                    {"us", step.complete ? Json(step.us) : Json(nullptr)},
+                                    {"weight_bytes", step.bytes}});
+    steps.push_back(std::move(step));
   }
-  table.facts["steps"] = std::move(facts);
-  for (const auto& [key, texts] : lines) {
-    table.notes.push_back(fmt::format("linear layers of one step, tp {}, M = {}: {}{}", key.first,
-                                      key.second, fmt::join(texts, ", "),
-                                      scope.device.emulated ? " (modelled)" : ""));
-  }
+  table.notes.push_back(step_text(steps, scope));
 }
 
 }  // namespace
@@ -144,7 +151,7 @@ Table plan_table(const ModelPlan& plan, const ModelScope& scope) {
     row["about"] = planned.seconds > 0 ? time_text(planned.seconds) : "";
     table.rows.push_back(std::move(row));
   }
-  table.columns = shape_columns(!scope.model.empty(), experts);
+  table.columns = shape_columns(scope.models.size(), experts);
   table.columns.push_back({"winners", "known"});
   table.columns.push_back({"about", "about"});
   table.facts["shapes"] = plan.shapes.size();
@@ -192,7 +199,7 @@ Table model_table(std::span<const TunedShape> shapes, const ModelScope& scope) {
       table.rows.push_back(std::move(row));
     }
   }
-  table.columns = shape_columns(!scope.model.empty(), experts);
+  table.columns = shape_columns(scope.models.size(), experts);
   if (experts) table.notes.push_back("rows: a token of a step goes to several experts");
   for (Column column : std::vector<Column>{{"m", "M"},
                                            {"rows", experts ? "rows" : ""},
@@ -207,7 +214,13 @@ Table model_table(std::span<const TunedShape> shapes, const ModelScope& scope) {
     if (!column.header.empty()) table.columns.push_back(std::move(column));
   }
   // Of a share of the shapes there is no step.
-  if (!scope.model.empty() && scope.shard.count == 1) add_steps(shapes, scope, table);
+  if (scope.models.empty() || scope.shard.count > 1) return table;
+  table.facts["steps"] = Json::array();
+  for (const std::string& model : scope.models) {
+    for (const int64_t tp : scope.tps) {
+      for (const int64_t m : scope.request.tokens) add_steps(shapes, scope, model, tp, m, table);
+    }
+  }
   return table;
 }
 
@@ -215,17 +228,13 @@ Table models_table() {
   Table table;
   for (const ModelFile& file : model_files()) {
     std::vector<ModelShape> shapes;
-    add_shapes(shapes, inspect_config(file.text, file.name, {}), 1);
+    add_shapes(shapes, file.name, inspect_config(file.text, file.name, {}), 1);
     for (const ModelShape& shape : shapes) {
-      Json row = {{"model", file.name}};
-      row.update(shape_facts(shape));
-      table.rows.push_back(std::move(row));
+      table.rows.push_back(shape_facts(shape));
     }
   }
-  table.columns = shape_columns(true, true);
-  table.columns[1] = {"n", "N"};  // no tp
-  table.columns.erase(table.columns.begin() + 2);
-  table.columns.insert(table.columns.begin(), {"model", "model"});
+  table.columns = {{"models", "model"}, {"layers", "layers"},   {"n", "N"},
+                   {"k", "K"},          {"experts", "experts"}, {"launches", "launches"}};
   return table;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model's plan, and what came of it, as tables.
+// The plan of models, and what came of it, as tables.
 #pragma once
 
 #include <span>
@@ -13,8 +13,8 @@ namespace nvfp4 {
 
 /// What a run is about, for the head of its tables.
 struct ModelScope {
-  std::string model;         ///< as it was given; empty for shapes
-  std::vector<int64_t> tps;  ///< degrees of tensor parallelism
+  std::vector<std::string> models;  ///< as they were given; none for shapes
+  std::vector<int64_t> tps;         ///< degrees of tensor parallelism
   Shard shard;
   const TuneRequest& request;
   const Device& device;
@@ -29,7 +29,7 @@ struct TunedShape {
 /// Each shape: who uses it, how often, what is known, how long the rest takes.
 Table plan_table(const ModelPlan& plan, const ModelScope& scope);
 
-/// Each shape and M, and the sum over a step of the model.
+/// Each shape and M, and the sums over a step of each model.
 Table model_table(std::span<const TunedShape> shapes, const ModelScope& scope);
 
 /// The built-in models and their shapes.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a model's rows to shapes without duplicates.
+// From rows of models to shapes without duplicates.
 #include "tuner/model_shapes.h"
 
 #include <fmt/format.h>
@@ -33,9 +33,11 @@ int64_t ModelShape::launches() const {
   return sum;
 }
 
-int64_t ModelShape::launches(int64_t ranks) const {
+int64_t ModelShape::launches(std::string_view model, int64_t ranks) const {
   int64_t sum = 0;
-  for (const ShapeUse& use : uses) sum += use.ranks == ranks ? use.launches : 0;
+  for (const ShapeUse& use : uses) {
+    if (use.model == model && use.ranks == ranks) sum += use.launches;
+  }
   return sum;
 }
 
@@ -49,7 +51,8 @@ InspectedModel read_model(const std::string& where, const InspectOptions& option
                                printable_path(where), model_names()));
 }
 
-void add_shapes(std::vector<ModelShape>& shapes, const InspectedModel& model, int64_t ranks) {
+void add_shapes(std::vector<ModelShape>& shapes, std::string_view name, const InspectedModel& model,
+                int64_t ranks) {
   for (const PlannedGemm& gemm : model.gemms) {
     const int64_t rows = std::max<int64_t>(gemm.experts_per_token, 1);
     const auto same = [&](const ModelShape& shape) {
@@ -62,7 +65,8 @@ void add_shapes(std::vector<ModelShape>& shapes, const InspectedModel& model, in
       found = shapes.end() - 1;
     }
     const int64_t launches = gemm.count / std::max<int64_t>(gemm.experts, 1);
-    found->uses.push_back({.ranks = ranks, .layer = gemm.name, .launches = launches});
+    found->uses.push_back(
+        {.model = std::string(name), .ranks = ranks, .layer = gemm.name, .launches = launches});
   }
 }
 
@@ -73,17 +77,23 @@ void sort_by_use(std::vector<ModelShape>& shapes) {
   });
 }
 
-std::vector<ModelShape> model_shapes(const std::string& where, std::span<const int64_t> ranks) {
+std::vector<ModelShape> model_shapes(std::span<const std::string> models,
+                                     std::span<const int64_t> ranks) {
   std::vector<ModelShape> shapes;
-  for (const int64_t count : ranks) {
-    try {
-      const InspectedModel model = read_model(where, {.ranks = count, .scales = false});
-      if (!model.problems.empty()) throw CheckpointError(model.problems.front());
-      add_shapes(shapes, model, count);
-    } catch (const std::runtime_error& error) {
-      if (ranks.size() == 1) throw;
-      // Which of several is at fault.
-      throw UsageError(fmt::format("{} at tp {}: {}", where, count, error.what()));
+  const auto add = [&](const std::string& model, int64_t count) {
+    const InspectedModel read = read_model(model, {.ranks = count, .scales = false});
+    if (!read.problems.empty()) throw CheckpointError(read.problems.front());
+    add_shapes(shapes, model, read, count);
+  };
+  for (const std::string& model : models) {
+    for (const int64_t count : ranks) {
+      try {
+        add(model, count);
+      } catch (const std::runtime_error& error) {
+        if (models.size() == 1 && ranks.size() == 1) throw;
+        // Which of several is at fault.
+        throw UsageError(fmt::format("{} at tp {}: {}", model, count, error.what()));
+      }
     }
   }
   sort_by_use(shapes);

@@ -18,7 +18,8 @@ constexpr OptionSpec kOptions[] = {
      "output features (weight rows) and input features; tune and bench take several",
      kMeasuring | kWinners | kProblem},
     {"model", "NAME",
-     "tune, bench: a model's layers: a folder, a config.json or a name of --model list",
+     "tune, bench: a model's layers: a folder, a config.json or a name of --model list; takes "
+     "several",
      tune | bench},
     {"experts", "E",
      "matrices of a grouped launch (mixture of experts); M then counts the tokens of all",

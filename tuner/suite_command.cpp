@@ -143,11 +143,11 @@ ExitCode exit_code(const SuiteOutcome& outcome, const SuiteResults& results) {
   return timed ? ExitCode::ok : ExitCode::failed;
 }
 
-// A model's shapes, but those of experts, which nothing here times.
+// The shapes of models, but those of experts, which nothing here times.
 std::vector<Shape> shapes_of(const CommandLine& line, const Terminal& terminal) {
-  if (!line.model) return line.shapes;
+  if (line.models.empty()) return line.shapes;
   std::vector<Shape> shapes;
-  for (const ModelShape& shape : model_shapes(*line.model, line.tps)) {
+  for (const ModelShape& shape : model_shapes(line.models, line.tps)) {
     if (shape.experts == 0) {
       shapes.push_back({shape.n, shape.k});
     } else {

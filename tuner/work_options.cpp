@@ -38,7 +38,7 @@ void read_shapes(const OptionValues& values, CommandLine& line) {
 void read_tokens(const OptionValues& values, CommandLine& line) {
   const std::string* text = values.one("M");
   const bool needed = line.command != Command::emit || line.configs.empty();
-  if (text == nullptr && line.model) {
+  if (text == nullptr && !line.models.empty()) {
     line.tokens = parse_token_list(kModelTokens);
     return;
   }
@@ -55,11 +55,12 @@ void read_tokens(const OptionValues& values, CommandLine& line) {
 }
 
 void read_model_options(const OptionValues& values, CommandLine& line) {
-  if (const std::string* text = values.one("model")) line.model = *text;
-  if (line.model && line.model->empty()) {
-    throw UsageError(fmt::format("{} is empty", values.label("model")));
+  for (const std::string& text : values.all("model")) {
+    if (text.empty()) throw UsageError(fmt::format("{} is empty", values.label("model")));
+    const bool known = std::count(line.models.begin(), line.models.end(), text) > 0;
+    if (!known) line.models.push_back(text);
   }
-  if (line.model && !line.shapes.empty()) {
+  if (!line.models.empty() && !line.shapes.empty()) {
     const auto typed = [&](std::string_view name) { return values.label(name).starts_with("--"); };
     if (typed("model") == typed("shape")) {
       throw UsageError(fmt::format("{} and {} exclude each other", values.label("model"),
@@ -69,12 +70,12 @@ void read_model_options(const OptionValues& values, CommandLine& line) {
     if (typed("model")) {
       line.shapes.clear();
     } else {
-      line.model.reset();
+      line.models.clear();
     }
   }
   const std::string* tp = values.one("tp");
   if (tp == nullptr) return;
-  if (!line.model) {
+  if (line.models.empty()) {
     throw UsageError(
         fmt::format("{} needs --model: a shape is one rank's already", values.label("tp")));
   }
@@ -97,7 +98,7 @@ void read_work(const OptionValues& values, CommandLine& line) {
     line.shard = values.parsed("shard", parse_shard, "I/N with I from 1 to N (example: 1/4)")
                      .value_or(line.shard);
   }
-  if (line.shapes.empty() && !line.model) {
+  if (line.shapes.empty() && line.models.empty()) {
     throw UsageError("--shape N,K is missing (example: --shape 4096,4096)");
   }
   if (line.command != Command::tune && line.shapes.size() > 1) {
@@ -109,7 +110,7 @@ void read_work(const OptionValues& values, CommandLine& line) {
   };
   line.experts = values.parsed("experts", experts, fmt::format("a count from 1 to {}", kMaxExperts))
                      .value_or(0);
-  if (line.experts > 0 && (line.model || line.shapes.size() > 1)) {
+  if (line.experts > 0 && (!line.models.empty() || line.shapes.size() > 1)) {
     throw UsageError(fmt::format("{} goes with one --shape", values.label("experts")));
   }
   if (!line.shapes.empty()) {

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "generator/candidate_space.h"
+#include "generator/legality.h"
 
 namespace nvfp4 {
 namespace {
