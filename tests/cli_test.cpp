@@ -4,6 +4,8 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
+#include <cstdlib>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -237,7 +239,8 @@ TEST_SUITE("cli refusals") {
     CHECK(run_cli("db path", {"NVFP4_DB=/x/y.db"}).out == "/x/y.db\n");
     const TemporaryFolder folder;
     const std::string database = folder / "h100.db";
-    const std::string build = "db build " NVFP4_SOURCE_DIR "/tuning_db/gpus/h100-sxm5.csv " + database;
+    const std::string build =
+        "db build " NVFP4_SOURCE_DIR "/tuning_db/gpus/h100-sxm5.csv " + database;
     CHECK(run_cli(build).code == 0);
     CHECK(run_cli(build).code == 1);  // it exists
     CHECK(run_cli(build + " --force").code == 0);
@@ -248,6 +251,20 @@ TEST_SUITE("cli refusals") {
   TEST_CASE("a full disk under standard output is a failure") {
     CHECK(run_cli("--version", {}, "/dev/full").code == 1);
     CHECK(run_cli("--version").out.starts_with("nvfp4-tune "));
+  }
+
+  TEST_CASE("a reader that leaves, as head does, is none") {
+    const TemporaryFolder folder;
+    const std::string log = (folder / "log").string();
+    // The reader is gone before the first byte comes.
+    const std::string command = "{ sleep 0.2; " NVFP4_BINARY_DIR
+                                "/nvfp4-tune --model list 2>&3; echo $? >&3; } 3>" +
+                                log + " | true";
+    CHECK(std::system(command.c_str()) == 0);
+    std::ifstream file(log);
+    std::string said;
+    std::getline(file, said);
+    CHECK(said == "0");
   }
 }
 

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -42,10 +43,12 @@ void say(std::string_view text) {
   std::fflush(stderr);
 }
 
-// Data that could not be written is a failure, e.g. on a full disk.
+// Data that could not be written is a failure, e.g. on a full disk. A reader that goes, `head`, has
+// what it wanted.
 int print(std::string_view text) {
   const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
   if (written && std::fflush(stdout) == 0) return 0;
+  if (errno == EPIPE) return 0;
   say("nvfp4-tune: cannot write to standard output\n");
   return static_cast<int>(ExitCode::failed);
 }
