@@ -45,6 +45,7 @@ std::string mixture(const TemporaryFolder& folder, const std::string& name, doub
   Measurement row = measurement_of(config_of(8), 1, us);
   row.problem.kind = ProblemKind::grouped;
   row.problem.experts = 32;
+  row.timing.samples = 15;
   add_winner(database, database.add_run(run_on(h100())), h100(), row);
   return path;
 }
@@ -231,6 +232,13 @@ TEST_SUITE("db command") {
     REQUIRE(json["rows"].size() == 1);
     CHECK(json["rows"][0]["difference"] == "faster");
     CHECK(json["rows"][0]["ratio"].get<double>() == doctest::Approx(0.92));
+    CHECK(json["rows"][0]["reason"] == "");
+    const std::string near = sample(folder, "near.db", 12.625);
+    const Json doubt = Json::parse(run_cli("db diff " + a + " " + near + " --format json").out);
+    REQUIRE(doubt["rows"].size() == 1);
+    CHECK(doubt["rows"][0]["difference"] == "ambiguous");
+    CHECK(doubt["rows"][0]["reason"] ==
+          "overlap: 1.0 % slower, but the quartiles overlap by 50.5 %");
     CHECK(run_cli("db merge " + all + " --db " + all).code == 1);
   }
 
@@ -280,6 +288,7 @@ TEST_SUITE("db command") {
     CHECK(row["verdict"] == "same");
     CHECK(row["code"] == "same");
     CHECK(row["provenance"] == "modelled");
+    CHECK(row["reason"] == "");
 
     const std::string time = "median_us = 1, q1_us = 1, q3_us = 1";
     REQUIRE(forge_row(path, "measurement", TuningDb(path, Access::read_only).winners()[0].evidence,

@@ -56,6 +56,26 @@ TEST_SUITE("verdicts") {
     CHECK(large.reason == "20.0 % slower, but the machine code is the same: the machine changed");
   }
 
+  TEST_CASE("of two times alone the machine code is no excuse, and doubts name no command") {
+    CHECK(judge_times(run_of(20), run_of(24), 0.01).change == Change::slower);
+    CHECK(judge_times(run_of(24), run_of(20), 0.01).change == Change::faster);
+    CHECK(judge_times(run_of(20), run_of(20.02), 0.01).change == Change::same);
+    CHECK(judge_times(run_of(20), run_of(20.5), 0.03).reason ==
+          "floor: 2.5 % slower, the quartiles are not 3.0 % apart");
+  }
+
+  TEST_CASE("what settles a doubt about a grouped problem is its own tuning") {
+    Measurement base = run_of(20), now = run_of(20.5, "b");
+    for (Measurement* row : {&base, &now}) {
+      row->problem.kind = ProblemKind::grouped;
+      row->problem.experts = 8;
+    }
+    const Judgement judgement = judge(base, now, 0.03);
+    CHECK(judgement.change == Change::ambiguous);
+    CHECK(judgement.reason.ends_with(
+        "; to settle: nvfp4-tune --shape 4096,4096 --experts 8 --M 64 --force"));
+  }
+
   TEST_CASE("unknown machine code is equal to none") {
     CHECK(judge(run_of(20, ""), run_of(24, ""), 0.01).change == Change::slower);
   }

@@ -12,7 +12,9 @@
 
 #include "generator/config_text.h"
 #include "tuner/db_winners.h"
+#include "tuner/run_history.h"
 #include "tuner/session.h"
+#include "tuner/verdict.h"
 
 namespace nvfp4 {
 namespace {
@@ -60,10 +62,16 @@ std::string code_text(const Winner& stored, const Measurement& now) {
   return stored.code_hash == now.kernel.code_hash ? "same" : "changed";
 }
 
-Json verified_row(const StoredWinner& stored, const Measurement& now) {
+/// How the time stands to the stored one, the same machine code or not; of a kernel that gave none
+/// what became of it.
+Judgement judged_again(const StoredWinner& stored, const Measurement& now, double noise) {
+  return now.verdict == Verdict::ok ? judge_times(stored.evidence, now, noise)
+                                    : judge(stored.evidence, now, noise);
+}
+
+Json verified_row(const StoredWinner& stored, const Measurement& now, const Judgement& judged) {
   const Winner& w = stored.winner;
   const bool ok = now.verdict == Verdict::ok;
-  const double before = stored.evidence.timing.median_us;
   return {{"n", w.problem.n},
           {"k", w.problem.k},
           {"experts", w.problem.experts},
@@ -71,23 +79,21 @@ Json verified_row(const StoredWinner& stored, const Measurement& now) {
           {"policy", name(w.policy)},
           {"m", w.m_tuned},
           {"origin", name(w.origin)},
-          {"us_stored", before},
+          {"us_stored", stored.evidence.timing.median_us},
           {"us", ok ? Json(now.timing.median_us) : Json(nullptr)},
-          {"ratio", ok ? Json(now.timing.median_us / before) : Json(nullptr)},
+          {"ratio", ok ? Json(judged.ratio) : Json(nullptr)},
           {"provenance", name(now.provenance)},
           {"code", code_text(w, now)},
-          {"verdict", ok ? compared(now.timing, stored.evidence.timing)
-                         : fmt::format("{}: {}", name(now.verdict), now.text)},
+          {"verdict", name(judged.change)},
+          {"reason", judged.reason},
           {"config", config_text(w.config)}};
 }
 
-ExitCode worse(ExitCode code, const StoredWinner& stored, const Measurement& now) {
-  const Verdict v = now.verdict;
+ExitCode worse(ExitCode code, Verdict v, Change change) {
   const bool wrong =
       v == Verdict::wrong || v == Verdict::nondeterministic || v == Verdict::out_of_bounds;
   if (wrong || code == ExitCode::wrong) return ExitCode::wrong;
-  const bool slower = v == Verdict::ok && compared(now.timing, stored.evidence.timing) == "slower";
-  if (slower || code == ExitCode::regression) return ExitCode::regression;
+  if (change == Change::slower || code == ExitCode::regression) return ExitCode::regression;
   return v == Verdict::ok ? code : ExitCode::failed;
 }
 
@@ -97,6 +103,7 @@ Answered run_db_verify(const CommandLine& line, const Terminal& terminal) {
   const Gpu gpu = open_gpu(line, terminal);
   TuningDb database(user_database(line, terminal), Access::read_only);
   std::vector<StoredWinner> winners = stored_winners(database, line.db_request);
+  const NoiseFloor noise = noise_floor(RunHistory(database), key_of(gpu.facts()));
   for (const std::string& warning : database.warnings()) warn(terminal, warning);
   std::erase_if(winners,
                 [&](const StoredWinner& s) { return s.winner.device != key_of(gpu.facts()); });
@@ -122,6 +129,7 @@ Answered run_db_verify(const CommandLine& line, const Terminal& terminal) {
                    {"provenance", "provenance"},
                    {"code", "machine code"},
                    {"verdict", "verdict"},
+                   {"reason", "reason"},
                    {"config", "config"}};
   int changed = 0;
   for (const StoredWinner& stored : winners) {
@@ -130,9 +138,10 @@ Answered run_db_verify(const CommandLine& line, const Terminal& terminal) {
       answered.code = ExitCode::interrupted;
       break;
     }
-    table.rows.push_back(verified_row(stored, *now));
+    const Judgement judged = judged_again(stored, *now, noise.at(now->m));
+    table.rows.push_back(verified_row(stored, *now, judged));
     changed += code_text(stored.winner, *now) == "changed";
-    answered.code = worse(answered.code, stored, *now);
+    answered.code = worse(answered.code, now->verdict, judged.change);
   }
   workshop->progress.clear();
   table.facts["device"] = gpu.facts().name;

@@ -8,7 +8,9 @@
 #include <tuple>
 
 #include "generator/config_text.h"
+#include "tuner/noise_floor.h"
 #include "tuner/statistics.h"
+#include "tuner/verdict.h"
 
 namespace nvfp4 {
 namespace {
@@ -217,13 +219,6 @@ Table show_table(const StoredWinner& s) {
   return table;
 }
 
-std::string compared(const Timing& now, const Timing& before) {
-  const double ratio = now.median_us / before.median_us;
-  if (ratio > 1 + kTieBand && now.q1_us > before.q3_us) return "slower";
-  if (ratio < 1 - kTieBand && now.q3_us < before.q1_us) return "faster";
-  return "same";
-}
-
 Table diff_table(const std::vector<StoredWinner>& a, const std::vector<StoredWinner>& b) {
   Table table;
   table.columns = {{"device", "device"},
@@ -237,6 +232,7 @@ Table diff_table(const std::vector<StoredWinner>& a, const std::vector<StoredWin
                    {"us_b", "in B", 2},
                    {"ratio", "B / A", 3},
                    {"difference", "difference"},
+                   {"reason", "reason"},
                    {"config_a", "config of A"},
                    {"config_b", "of B"}};
   using Pair = std::pair<const StoredWinner*, const StoredWinner*>;
@@ -254,10 +250,10 @@ Table diff_table(const std::vector<StoredWinner>& a, const std::vector<StoredWin
       return s == nullptr ? Json(nullptr) : Json(config_text(s->winner.config));
     };
     std::string difference = left == nullptr ? "only in B" : right == nullptr ? "only in A" : "";
-    Json ratio = nullptr;
+    Judgement judged;
     if (difference.empty()) {
-      ratio = right->evidence.timing.median_us / left->evidence.timing.median_us;
-      difference = compared(right->evidence.timing, left->evidence.timing);
+      judged = judge_times(left->evidence, right->evidence, NoiseFloor().at(any.winner.m_tuned));
+      difference = name(judged.change);
       if (left->winner.config != right->winner.config) difference += ", other config";
       if (left->winner.interval != right->winner.interval) difference += ", other interval";
     }
@@ -273,8 +269,9 @@ Table diff_table(const std::vector<StoredWinner>& a, const std::vector<StoredWin
                           {"m", any.winner.m_tuned},
                           {"us_a", us(left)},
                           {"us_b", us(right)},
-                          {"ratio", ratio},
+                          {"ratio", known(judged.ratio)},
                           {"difference", difference},
+                          {"reason", judged.reason},
                           {"config_a", config(left)},
                           {"config_b", config(right)}});
   }

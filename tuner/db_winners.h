@@ -28,11 +28,8 @@ Table list_table(const std::vector<StoredWinner>& winners);
 /// One winner, a fact a row.
 Table show_table(const StoredWinner& stored);
 
-/// For each (device, problem, policy, provenance, tuned M) what both databases say. A time differs
-/// when its quartiles lie apart and the medians by more than 2 %.
+/// For each (device, problem, policy, provenance, tuned M) what both databases say; times are
+/// judged by judge_times() with the noise that is assumed of a card.
 Table diff_table(const std::vector<StoredWinner>& a, const std::vector<StoredWinner>& b);
-
-/// How a time stands to an earlier one: "same", "faster", "slower".
-std::string compared(const Timing& now, const Timing& before);
 
 }  // namespace nvfp4

@@ -57,7 +57,8 @@ struct Pair {
   double gap;  // that the quartiles must keep
   Judgement result = {};
 
-  void compare_times() {
+  Pair(const Measurement& base, const Measurement& now, double noise)
+      : base(base), now(now), gap(is_modelled() ? kLeastGap : std::max(kLeastGap, noise)) {
     const Timing& a = base.timing;
     const Timing& b = now.timing;
     result.ratio = b.median_us / a.median_us;
@@ -68,6 +69,9 @@ struct Pair {
     }
   }
 
+  // Modelled times have no noise.
+  bool is_modelled() const { return now.provenance == Provenance::modelled; }
+
   Judgement is(Change change, std::string reason = {}) {
     result.change = change;
     result.reason = std::move(reason);
@@ -75,11 +79,7 @@ struct Pair {
   }
 
   Judgement doubtful(std::string_view code, const std::string& why) {
-    const Problem& problem = now.problem;
-    return is(Change::ambiguous,
-              fmt::format("{}: {}; to settle: nvfp4-tune bench --record --shape {},{} --M {}{}",
-                          code, why, problem.n, problem.k, now.m,
-                          problem.act == Activation::fp16 ? " --act fp16" : ""));
+    return is(Change::ambiguous, fmt::format("{}: {}", code, why));
   }
 };
 
@@ -89,7 +89,7 @@ std::optional<Judgement> objection(Pair& pair, int side) {
   const Timing& a = pair.base.timing;
   const Timing& b = pair.now.timing;
   const std::string how = difference(seen.ratio);
-  if (pair.now.provenance == Provenance::modelled) return std::nullopt;
+  if (pair.is_modelled()) return std::nullopt;
   if (a.samples < kFewestSamples || b.samples < kFewestSamples) {
     return pair.doubtful("few-samples",
                          fmt::format("{}, of {} and {} samples", how, a.samples, b.samples));
@@ -117,18 +117,58 @@ std::optional<Judgement> objection(Pair& pair, int side) {
   return std::nullopt;
 }
 
-Judgement compare_times(Pair& pair) {
+// The command that measures both anew.
+std::string to_settle(const Measurement& row) {
+  const Problem& p = row.problem;
+  const bool grouped = p.kind == ProblemKind::grouped;
+  return fmt::format("nvfp4-tune{} --shape {},{}{} --M {}{}{}", grouped ? "" : " bench --record",
+                     p.n, p.k, grouped ? fmt::format(" --experts {}", p.experts) : "", row.m,
+                     p.act == Activation::fp16 ? " --act fp16" : "", grouped ? " --force" : "");
+}
+
+Judgement judged(const Measurement& base, const Measurement& now, double noise) {
+  if (failed_gate(now.verdict)) {
+    if (base.verdict == now.verdict) {
+      return {.change = Change::unchanged, .reason = "as before: " + failure(now)};
+    }
+    return {.change = Change::broken, .reason = failure(now)};
+  }
+  if (now.verdict != Verdict::ok) {
+    return {.change = Change::ambiguous, .reason = "too-noisy: " + failure(now)};
+  }
+  if (base.verdict != Verdict::ok) {
+    return {.change = Change::added, .reason = "before: " + failure(base)};
+  }
+  const std::string& code = now.kernel.code_hash;
+  if (code.empty() || code != base.kernel.code_hash) return judge_times(base, now, noise);
+  Pair pair(base, now, noise);
+  const double ratio = pair.result.ratio;
+  if (std::max(ratio, 1 / ratio) <= 1 + pair.gap) return pair.is(Change::unchanged);
+  return pair.is(
+      Change::unchanged,
+      fmt::format("{}, but the machine code is the same: {}", difference(ratio),
+                  pair.is_modelled() ? "the cost model changed" : "the machine changed"));
+}
+
+}  // namespace
+
+bool failed_gate(Verdict verdict) {
+  return verdict != Verdict::ok && verdict != Verdict::too_noisy &&
+         verdict != Verdict::launch_error;
+}
+
+Judgement judge_times(const Measurement& base, const Measurement& now, double noise) {
+  Pair pair(base, now, noise);
   const Judgement& seen = pair.result;
   if (const int side = beyond({seen.ratio_lo, seen.ratio_hi}, pair.gap); side != 0) {
     if (auto doubt = objection(pair, side)) return *doubt;
     return pair.is(side > 0 ? Change::slower : Change::faster);
   }
-  const Timing& a = pair.base.timing;
-  const Timing& b = pair.now.timing;
+  const Timing& a = base.timing;
+  const Timing& b = now.timing;
   const double common = overlap({a.q1_us, a.q3_us}, {b.q1_us, b.q3_us});
   const bool near = seen.ratio <= 1 + kSameMedians && 1 / seen.ratio <= 1 + kSameMedians;
-  const bool modelled = pair.now.provenance == Provenance::modelled;
-  if (near && (common >= kSameOverlap || modelled)) return pair.is(Change::same);
+  if (near && (common >= kSameOverlap || pair.is_modelled())) return pair.is(Change::same);
   const std::string how = difference(seen.ratio);
   if (a.samples < kFewestSamples || b.samples < kFewestSamples) {
     return pair.doubtful("few-samples",
@@ -142,36 +182,12 @@ Judgement compare_times(Pair& pair) {
                        fmt::format("{}, the quartiles are not {} apart", how, percent(pair.gap)));
 }
 
-}  // namespace
-
-bool failed_gate(Verdict verdict) {
-  return verdict != Verdict::ok && verdict != Verdict::too_noisy &&
-         verdict != Verdict::launch_error;
-}
-
 Judgement judge(const Measurement& base, const Measurement& now, double noise) {
-  // Modelled times have no noise.
-  const bool modelled = now.provenance == Provenance::modelled;
-  Pair pair{.base = base, .now = now, .gap = modelled ? kLeastGap : std::max(kLeastGap, noise)};
-  if (failed_gate(now.verdict)) {
-    if (base.verdict == now.verdict)
-      return pair.is(Change::unchanged, "as before: " + failure(now));
-    return pair.is(Change::broken, failure(now));
+  Judgement judgement = judged(base, now, noise);
+  if (judgement.change == Change::ambiguous) {
+    judgement.reason += "; to settle: " + to_settle(now);
   }
-  if (now.verdict != Verdict::ok) return pair.doubtful("too-noisy", failure(now));
-  if (base.verdict != Verdict::ok) return pair.is(Change::added, "before: " + failure(base));
-  pair.compare_times();
-  const std::string& code = now.kernel.code_hash;
-  if (!code.empty() && code == base.kernel.code_hash) {
-    const double ratio = pair.result.ratio;
-    const bool moved = std::max(ratio, 1 / ratio) > 1 + pair.gap;
-    return pair.is(Change::unchanged,
-                   moved
-                       ? fmt::format("{}, but the machine code is the same: {}", difference(ratio),
-                                     modelled ? "the cost model changed" : "the machine changed")
-                       : "");
-  }
-  return compare_times(pair);
+  return judgement;
 }
 
 }  // namespace nvfp4

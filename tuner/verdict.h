@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One series in two runs: did it get slower? Equal machine code is no change, whatever the clock
-// says; a failed gate is one whatever it says. Else the quartiles of the two must lie apart, in
-// time and in clock cycles, by more than the card's noise. What is neither clear nor the same is
-// ambiguous, with the reason and the command that settles it.
+// Is this time the same as that one? To differ, the quartiles of the two must lie apart, in time
+// and in clock cycles, by more than the card's noise. What is neither clear nor the same is
+// ambiguous, with the reason. And of one series in two runs: did it get slower? Equal machine code
+// is no change, whatever the clock says; a failed gate is one whatever it says.
 #pragma once
 
 #include <string>
@@ -22,8 +22,13 @@ struct Judgement {
   double cycles_ratio = 0;  ///< 0 when a clock is unknown
 };
 
-/// Both of one problem, M, policy and provenance. `noise` is the share by which times of this kind
-/// move when nothing changed. Swapping the two swaps faster and slower.
+/// Two times, both ok, of one problem, M, policy and provenance: same, faster, slower or ambiguous.
+/// `noise` is the share by which times of this kind move when nothing changed. Swapping the two
+/// swaps faster and slower.
+Judgement judge_times(const Measurement& base, const Measurement& now, double noise);
+
+/// The same for a row of an earlier run and one of a later, whatever became of them. Of an
+/// ambiguous pair the reason ends with the command that settles it.
 Judgement judge(const Measurement& base, const Measurement& now, double noise);
 
 /// Whether the verdict says that the kernel itself is at fault, and not the machine at that moment.
