@@ -76,6 +76,19 @@ function(check_includes path code)
   endforeach()
 endfunction()
 
+# A .cpp includes its own header before anything else: that it compiles proves that the header does so
+# alone. Headers without a .cpp are compiled by the test lone_headers.
+function(check_own_header path code)
+  string(REGEX REPLACE "[.]cpp$" ".h" header ${path})
+  if(path MATCHES "[.]cpp$" AND EXISTS ${SOURCE_DIR}/${header}
+      AND NOT code MATCHES "^[ \n]*#include *\"${header}\"")
+    message(SEND_ERROR "${path} does not include \"${header}\" before anything else")
+  endif()
+  if(path MATCHES "[.]h$" AND NOT code MATCHES "#(pragma once|ifndef [A-Z0-9_]+_H)\n")
+    message(SEND_ERROR "${path} has no #pragma once")
+  endif()
+endfunction()
+
 function(check_confinement path code)
   if(path MATCHES "^tests/")
     return()
@@ -102,6 +115,7 @@ foreach(path IN LISTS files)
   string(REGEX REPLACE "//[^\n]*" "" code "${text}")
   check_file(${path} "${text}")
   check_includes(${path} "${code}")
+  check_own_header(${path} "${code}")
   check_confinement(${path} "${code}")
 endforeach()
 message(STATUS "${count} files")

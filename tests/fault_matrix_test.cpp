@@ -11,6 +11,7 @@
 #include "tests/temporary_folder.h"
 #include "tests/three_candidates.h"
 #include "tuner/compile_service.h"
+#include "tuner/pipeline.h"
 #include "tuner/worker_roles.h"
 
 using namespace nvfp4;

@@ -11,6 +11,7 @@
 #include "tests/checkpoint_fixture.h"
 #include "tests/temporary_folder.h"
 #include "tuner/command_line.h"
+#include "tuner/inspected_model.h"
 
 using namespace nvfp4;
 

@@ -12,6 +12,7 @@
 #include "generator/config_text.h"
 #include "tests/cli_process.h"
 #include "tuner/sweep.h"
+#include "tuner/table.h"
 
 using namespace nvfp4;
 using Json = nlohmann::json;

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "tests/suite_fixture.h"
+#include "tuner/table.h"
 
 using namespace nvfp4;
 

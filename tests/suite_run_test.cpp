@@ -13,6 +13,7 @@
 #include "runtime/compiler.h"
 #include "tests/suite_fixture.h"
 #include "tests/temporary_folder.h"
+#include "tuner/pipeline.h"
 
 using namespace nvfp4;
 

@@ -20,6 +20,7 @@
 #include "tuner/gate.h"
 #include "tuner/matrix.h"
 #include "tuner/measure.h"
+#include "tuner/message.h"
 #include "tuner/nvml.h"
 
 namespace nvfp4 {

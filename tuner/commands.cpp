@@ -27,6 +27,7 @@
 #include "tuner/request.h"
 #include "tuner/session.h"
 #include "tuner/suite_command.h"
+#include "tuner/table.h"
 #include "tuner/tune.h"
 #include "tuning_db/tuning_db.h"
 

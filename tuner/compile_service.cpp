@@ -6,6 +6,7 @@
 
 #include "runtime/compiler.h"
 #include "runtime/cubin_cache.h"
+#include "tuner/message.h"
 
 namespace nvfp4 {
 

@@ -16,6 +16,7 @@
 #include "generator/model_bundle.h"
 #include "runtime/installed_files.h"
 #include "tuner/dashboard_page.h"
+#include "tuner/inspected_model.h"
 #include "tuner/model_shapes.h"
 #include "tuner/session.h"
 #include "tuner/whole_file.h"

@@ -12,6 +12,7 @@
 
 #include "generator/config_text.h"
 #include "tuner/db_winners.h"
+#include "tuner/pipeline.h"
 #include "tuner/run_history.h"
 #include "tuner/session.h"
 #include "tuner/verdict.h"

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 
 namespace nvfp4 {
 namespace {
@@ -36,6 +37,8 @@ std::string plain_text(std::string text) {
   }
   return text;
 }
+
+bool DocumentReader::has(const char* key) const { return object.contains(key); }
 
 const Json& DocumentReader::member(const char* key) const {
   const auto found = object.find(key);

@@ -3,7 +3,7 @@
 // what is wrong is said with its place.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -28,7 +28,7 @@ struct DocumentReader {
   std::string where;
 
   const nlohmann::ordered_json& member(const char* key) const;
-  bool has(const char* key) const { return object.contains(key); }
+  bool has(const char* key) const;
   DocumentReader inner(const char* key) const;
   const nlohmann::ordered_json& list(const char* key) const;  ///< of at most 10,000 entries
   int64_t integer(const char* key) const;

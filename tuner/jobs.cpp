@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "generator/config_text.h"
+#include "tuner/message.h"
 
 namespace nvfp4 {
 namespace {

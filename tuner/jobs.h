@@ -11,10 +11,11 @@
 #include "generator/problem.h"
 #include "runtime/compilation.h"
 #include "templates/kernel_config.h"
-#include "tuner/message.h"
 #include "tuning_db/records.h"
 
 namespace nvfp4 {
+
+struct Message;  // message.h
 
 /// Compile one translation unit. The answer is a Compilation.
 struct CompileJob {

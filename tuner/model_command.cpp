@@ -19,6 +19,7 @@
 #include "tuner/request.h"
 #include "tuner/run_facts.h"
 #include "tuner/session.h"
+#include "tuner/table.h"
 #include "tuner/worker.h"
 
 namespace nvfp4 {

@@ -15,6 +15,7 @@
 
 #include "runtime/gpu.h"
 #include "tuner/card_claim.h"
+#include "tuner/message.h"
 #include "tuner/option_values.h"
 #include "tuner/progress.h"
 #include "tuner/request.h"

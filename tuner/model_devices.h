@@ -9,10 +9,11 @@
 #include <vector>
 
 #include "tuner/commands.h"
-#include "tuner/message.h"
 #include "tuner/model_plan.h"
 
 namespace nvfp4 {
+
+struct Message;  // message.h
 
 /// The devices that `--device` names when it names several: "0,1" or "all". Empty for one. Throws
 /// UsageError for a list that makes no sense and DriverError when there is no driver to ask.

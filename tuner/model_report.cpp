@@ -10,8 +10,10 @@
 
 #include "generator/config_text.h"
 #include "generator/model_bundle.h"
+#include "tuner/inspected_model.h"
 #include "tuner/plan.h"
 #include "tuner/progress.h"
+#include "tuner/table.h"
 
 namespace nvfp4 {
 namespace {

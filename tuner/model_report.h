@@ -6,10 +6,11 @@
 #include <vector>
 
 #include "tuner/model_plan.h"
-#include "tuner/table.h"
 #include "tuner/tune.h"
 
 namespace nvfp4 {
+
+struct Table;  // table.h
 
 /// What a run is about, for the head of its tables.
 struct ModelScope {

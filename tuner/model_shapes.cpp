@@ -13,6 +13,7 @@
 #include "runtime/checkpoint.h"
 #include "runtime/quoted_name.h"
 #include "tuner/command_line.h"
+#include "tuner/inspected_model.h"
 
 namespace nvfp4 {
 namespace {

@@ -9,9 +9,10 @@
 #include <string_view>
 #include <vector>
 
-#include "tuner/inspected_model.h"
-
 namespace nvfp4 {
+
+struct InspectedModel;  // inspected_model.h
+struct InspectOptions;
 
 /// One way in which a model uses a shape.
 struct ShapeUse {

@@ -9,6 +9,7 @@
 #include "runtime/compiler.h"
 #include "runtime/cubin_cache.h"
 #include "runtime/gpu.h"
+#include "tuner/message.h"
 #include "tuner/tune.h"
 
 namespace nvfp4 {

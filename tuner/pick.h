@@ -9,11 +9,12 @@
 
 #include "generator/problem.h"
 #include "tuner/command_line.h"
-#include "tuner/message.h"
 #include "tuner/suite.h"
 #include "tuning_db/records.h"
 
 namespace nvfp4 {
+
+struct Message;  // message.h
 
 /// A dense product for which a kernel is to be chosen.
 struct PickTarget {

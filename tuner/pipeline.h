@@ -13,38 +13,12 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/compiler.h"
-#include "runtime/cubin_cache.h"
-#include "runtime/gpu.h"
 #include "tuner/jobs.h"
 #include "tuner/patience.h"
-#include "tuner/progress.h"
-#include "tuner/search.h"
 #include "tuner/worker.h"
+#include "tuner/workshop.h"
 
 namespace nvfp4 {
-
-/// What a run works with; outlives the pipeline.
-struct Workshop {
-  const Gpu& gpu;
-  std::string device;  ///< as open_device takes it, in the workers too
-  const Compiler& compiler;
-  CubinCache& cache;
-  CacheOptions cache_options;  ///< where the compile workers keep their results
-  int jobs = 1;                ///< compile processes
-  Progress& progress;
-  std::function<bool()> stopped;  ///< true once the user wants to stop
-  std::string disturbance = {};   ///< why times may be disturbed; the memory of a card that others
-                                  ///< use is not watched either
-  std::optional<std::chrono::milliseconds> bench_limit = {};  ///< of one request to the GPU worker
-  std::optional<std::chrono::milliseconds> compile_limit = {};  ///< of one compilation
-};
-
-/// One config and the token counts at which it is to be tried.
-struct Task {
-  Candidate candidate;
-  std::vector<int64_t> tokens;
-};
 
 /// Told as things happen, in the tuner's own thread.
 struct Listener {
@@ -52,8 +26,6 @@ struct Listener {
   std::function<void(const std::vector<Measurement>&)> measured;  ///< outcomes, failures too
   std::function<void(const KernelConfig&)> finished;              ///< no longer running
 };
-
-enum class RunEnd { complete, out_of_time, stopped };
 
 class Pipeline {
  public:

@@ -10,9 +10,9 @@
 #include "generator/device.h"
 #include "tuner/history.h"
 #include "tuner/patience.h"
-#include "tuner/pipeline.h"
 #include "tuner/search.h"
 #include "tuner/tune.h"
+#include "tuner/workshop.h"
 
 namespace nvfp4 {
 

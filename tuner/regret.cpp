@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tuner/table.h"
+
 namespace nvfp4 {
 namespace {
 

@@ -12,9 +12,10 @@
 #include <vector>
 
 #include "tuner/pick.h"
-#include "tuner/table.h"
 
 namespace nvfp4 {
+
+struct Table;  // table.h
 
 /// One (shape, M).
 struct RegretCell {

@@ -10,6 +10,7 @@
 
 #include "generator/config_text.h"
 #include "generator/cost_model.h"
+#include "tuner/table.h"
 
 namespace nvfp4 {
 namespace {

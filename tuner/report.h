@@ -5,10 +5,11 @@
 #include <span>
 
 #include "runtime/lookup.h"
-#include "tuner/table.h"
 #include "tuner/tune.h"
 
 namespace nvfp4 {
+
+struct Table;  // table.h
 
 /// The winners with their evidence, the ceilings they are held against, and what became of the
 /// rest.

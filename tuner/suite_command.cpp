@@ -25,7 +25,9 @@
 #include "tuner/suite_document.h"
 #include "tuner/suite_report.h"
 #include "tuner/suite_run.h"
+#include "tuner/table.h"
 #include "tuner/whole_file.h"
+#include "tuner/worker.h"
 #include "tuning_db/tuning_db.h"
 
 namespace nvfp4 {

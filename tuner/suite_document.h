@@ -2,7 +2,7 @@
 // The results of a suite as the one JSON document that bench --save keeps and --from reads.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "generator/config_text.h"

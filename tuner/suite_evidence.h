@@ -3,7 +3,7 @@
 // clocks, machine code, and the physical facts of the card.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "tuner/document_reader.h"
 #include "tuner/suite_results.h"

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "tuner/suite_document.h"
+#include "tuner/table.h"
 
 namespace nvfp4 {
 namespace {

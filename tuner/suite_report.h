@@ -4,9 +4,10 @@
 
 #include "tuner/plot.h"
 #include "tuner/suite_results.h"
-#include "tuner/table.h"
 
 namespace nvfp4 {
+
+struct Table;  // table.h
 
 Table suite_table(const SuiteResults& results);
 Plot suite_plot(const SuiteResults& results);

@@ -12,6 +12,7 @@
 
 #include "generator/config_text.h"
 #include "generator/legality.h"
+#include "tuner/pipeline.h"
 #include "tuner/statistics.h"
 #include "tuner/tune.h"
 

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "runtime/lookup.h"
-#include "tuner/pipeline.h"
 #include "tuner/suite.h"
 #include "tuner/suite_results.h"
+#include "tuner/workshop.h"
 
 namespace nvfp4 {
 

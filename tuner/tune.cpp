@@ -15,6 +15,7 @@
 #include "generator/template_bundle.h"
 #include "tuner/choice.h"
 #include "tuner/history.h"
+#include "tuner/pipeline.h"
 #include "tuner/plan.h"
 #include "tuner/run_facts.h"
 #include "tuner/statistics.h"

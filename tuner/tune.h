@@ -9,7 +9,8 @@
 #include <vector>
 
 #include "tuner/command_line.h"
-#include "tuner/pipeline.h"
+#include "tuner/jobs.h"
+#include "tuner/workshop.h"
 #include "tuning_db/tuning_db.h"
 
 namespace nvfp4 {

@@ -7,6 +7,7 @@
 #include "tuner/bench.h"
 #include "tuner/command_line.h"
 #include "tuner/compile_service.h"
+#include "tuner/message.h"
 #include "tuner/model_devices.h"
 #include "tuner/pick.h"
 #include "tuner/worker.h"
