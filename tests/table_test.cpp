@@ -40,6 +40,17 @@ TEST_SUITE("table") {
           "a note\n");
   }
 
+  TEST_CASE("a cell is one line of visible characters, whatever a file put into it") {
+    Table table = sample();
+    table.rows[0]["config"] = "a\x1b[2J\nb\u202ec";
+    CHECK(render(table, Format::table) ==
+          "  M     us  config\n"
+          "  1   4.74  a\\x1b[2J\\x0ab\\u202ec\n"
+          "512  20.00  say \"c\"\n"
+          "\n"
+          "a note\n");
+  }
+
   TEST_CASE("JSON carries its schema, the facts and every field in full") {
     const auto json = nlohmann::json::parse(render(sample(), Format::json));
     CHECK(json["schema"] == 1);

@@ -16,6 +16,7 @@
 #include "tuner/card_claim.h"
 #include "tuner/command_line.h"
 #include "tuner/commands.h"
+#include "tuner/session.h"
 #include "tuner/worker.h"
 #include "tuner/worker_roles.h"
 
@@ -69,10 +70,7 @@ int run(const std::vector<std::string>& arguments) {
 }
 
 int fail(ExitCode code, const std::exception& error) {
-  std::string text = error.what();
-  // One line, whatever a library put into its message.
-  for (char& c : text) c = c == '\n' || c == '\r' ? ' ' : c;
-  say(fmt::format("nvfp4-tune: {}\n", text));
+  say(message_line(error.what()));
   return static_cast<int>(code);
 }
 

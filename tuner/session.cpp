@@ -9,11 +9,13 @@
 #include <thread>
 
 #include "runtime/installed_files.h"
+#include "runtime/quoted_name.h"
 #include "tuning_db/tuning_db.h"
 
 namespace nvfp4 {
 namespace {
 
+constexpr size_t kMostShown = 8192;  // bytes of a message: a path is at most half of that
 constexpr int64_t kBytesPerCompile = int64_t{700} << 20;  // of one NVRTC process at its largest
 
 // The device once more, for the workers: "auto" must not choose anew there.
@@ -32,9 +34,13 @@ int default_jobs(bool emulated) {
 
 }  // namespace
 
-void warn(const Terminal& terminal, std::string_view text) {
-  terminal.write(fmt::format("nvfp4-tune: {}\n", text));
+std::string message_line(std::string_view text) {
+  std::string line(text);
+  for (char& c : line) c = c == '\n' || c == '\r' || c == '\t' ? ' ' : c;
+  return fmt::format("nvfp4-tune: {}\n", printable(line, kMostShown));
 }
+
+void warn(const Terminal& terminal, std::string_view text) { terminal.write(message_line(text)); }
 
 Gpu open_gpu(const CommandLine& line, const Terminal& terminal) {
   OpenedDevice opened = open_device(line.device);

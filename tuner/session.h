@@ -18,7 +18,11 @@
 
 namespace nvfp4 {
 
-/// A line of the program's own on standard error.
+/// One line of the program's own, "nvfp4-tune: ...", whatever a library or a stranger's file put into
+/// its text.
+std::string message_line(std::string_view text);
+
+/// Such a line on standard error.
 void warn(const Terminal& terminal, std::string_view text);
 
 Gpu open_gpu(const CommandLine& line, const Terminal& terminal);

@@ -6,10 +6,14 @@
 
 #include <algorithm>
 
+#include "runtime/quoted_name.h"
+
 namespace nvfp4 {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr size_t kMostShown = 8192;  // bytes of a cell: names and reasons come from files of others
 
 std::string plain(const Json& value) {
   if (value.is_null()) return "";
@@ -19,7 +23,7 @@ std::string plain(const Json& value) {
 std::string shown(const Json& row, const Column& column) {
   const Json& value = row.at(column.key);
   if (value.is_null()) return "-";
-  if (!value.is_number() || column.decimals < 0) return plain(value);
+  if (!value.is_number() || column.decimals < 0) return printable(plain(value), kMostShown);
   return fmt::format("{:.{}f}", value.get<double>() * column.scale, column.decimals);
 }
 
