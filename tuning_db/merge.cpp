@@ -123,14 +123,13 @@ int64_t Merger::measurement(int64_t run, const Measurement& measurement) {
 }
 
 void Merger::winner(const Winner& winner, int64_t run, const Measurement& evidence) {
-  const FoundedWinner offered{winner, evidence, run_hashes_.at(run)};
-  const auto [at, is_first] =
-      standing_.try_emplace({winner.origin, group_of(winner)}, Standing{.best = offered});
-  if (is_first) return;
+  const auto [at, is_first] = standing_.try_emplace({winner.origin, group_of(winner)});
   Standing& standing = at->second;
-  standing.rivalled |= standing.best.winner.config != winner.config;
-  if (!better_founded(offered, standing.best)) return;
-  standing.best = offered;
+  if (!is_first && standing.best.winner == winner) return;  // with the same row of evidence
+  FoundedWinner offered{winner, evidence, run_hashes_.at(run)};
+  standing.rivalled |= !is_first && standing.best.winner.config != winner.config;
+  if (!is_first && !better_founded(offered, standing.best)) return;
+  standing.best = std::move(offered);
   standing.own = false;
 }
 
