@@ -6,9 +6,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <functional>
 #include <random>
+#include <thread>
 
 #include "tests/raw_sqlite.h"
 #include "tests/temporary_folder.h"
@@ -92,6 +94,30 @@ TEST_CASE("sixteen processes that meet one corrupt file set it aside once") {
     CHECK(std::filesystem::exists(path.string() + ".corrupt-1"));
     CHECK(!std::filesystem::exists(path.string() + ".corrupt-2"));
   }
+}
+
+TEST_CASE("reads of one moment see nothing that a tuner writes meanwhile") {
+  const TemporaryFolder folder;
+  const std::filesystem::path path = folder / "tuning.db";
+  {
+    TuningDb database(path, Access::read_write);
+    tune_once(database, database.add_run(run_on(h100())), 1);
+  }
+  TuningDb reader(path, Access::read_only);
+  std::thread tuner;  // in this process: a child would inherit the lock of what is open here
+  {
+    const TuningDb::Reading reading(reader);
+    CHECK(reader.runs().size() == 1);
+    tuner = std::thread([&] {
+      TuningDb database(path, Access::read_write);
+      tune_once(database, database.add_run(run_on(h100())), 2);
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(150));
+    CHECK(reader.measurements().size() == 1);
+    CHECK(reader.winners().size() == 1);
+  }
+  tuner.join();
+  CHECK(reader.winners().size() == 2);
 }
 
 TEST_CASE("two tuners on one database both keep every row") {

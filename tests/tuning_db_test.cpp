@@ -72,6 +72,15 @@ TEST_CASE("every verdict is a row, and rows come back in the order they were add
   CHECK(std::is_sorted(ids.begin(), ids.end()));
 }
 
+TEST_CASE("text that would move a cursor or turn what follows is stored without it") {
+  TuningDb database = memory();
+  RunRecord run = run_on(h100());
+  // Controls of C0 and C1, marks of direction and of no width, broken UTF-8; letters stay.
+  run.device_name = "a\x1b[2Jb\u009b2Jc\u202ed\u200be\377f\ufeffg \u00fc\u20ac\t";
+  database.add_run(run);
+  CHECK(database.runs()[0].device_name == "a?[2Jb?2Jc?d?e?f?g \u00fc\u20ac\t");
+}
+
 TEST_CASE("names of stored enumerators parse back, and nothing else parses") {
   for (int i = 0; i <= static_cast<int>(Verdict::too_noisy); ++i) {
     CHECK(parse_verdict(name(static_cast<Verdict>(i))) == static_cast<Verdict>(i));

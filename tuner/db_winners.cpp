@@ -116,6 +116,7 @@ std::string figure(double value, const char* format) {
 }  // namespace
 
 std::vector<StoredWinner> stored_winners(TuningDb& database, const DbRequest& request) {
+  const TuningDb::Reading reading(database);
   std::map<int64_t, RunRecord> runs;
   for (RunRecord& run : database.runs()) runs.emplace(run.id, std::move(run));
   const std::vector<Measurement> rows = database.measurements();

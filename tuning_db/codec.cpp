@@ -79,6 +79,17 @@ size_t utf8_length(std::string_view text) {
   return overlong || beyond ? 0 : length;
 }
 
+/// Whether a character changes what a terminal shows around it: controls but for line breaks and
+/// tabs, those of C1 too, and marks of direction or of no width.
+bool hidden(std::string_view c) {
+  if (c.size() == 1)
+    return (c[0] >= 0 && c[0] < ' ' && c[0] != '\n' && c[0] != '\t') || c[0] == 0x7f;
+  if (c.size() == 2) return (c[0] == '\xc2' && c[1] < '\xa0') || c == "\u061c";
+  if (c.size() != 3) return false;
+  return (c >= "\u200b" && c <= "\u200f") || (c >= "\u2028" && c <= "\u202e") ||
+         (c >= "\u2060" && c <= "\u206f") || c == "\ufeff";
+}
+
 }  // namespace
 
 std::string clean_text(std::string_view text, size_t limit) {
@@ -87,9 +98,7 @@ std::string clean_text(std::string_view text, size_t limit) {
     const size_t length = utf8_length(text);
     const size_t taken = length == 0 ? 1 : length;
     if (clean.size() + taken > limit) break;
-    const char c = text[0];
-    const bool control = (c >= 0 && c < ' ' && c != '\n' && c != '\t') || c == 0x7f;
-    if (length == 0 || control) {
+    if (length == 0 || hidden(text.substr(0, length))) {
       clean += '?';
     } else {
       clean += text.substr(0, taken);

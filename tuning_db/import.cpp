@@ -41,6 +41,7 @@ ImportResult import_winners(TuningDb& into, std::string_view text, std::string_v
 }
 
 ImportResult import_winners(TuningDb& into, TuningDb& from) {
+  const TuningDb::Reading reading(from);
   std::map<int64_t, RunRecord> runs;
   for (RunRecord& run : from.runs()) runs.emplace(run.id, std::move(run));
   std::map<int64_t, Measurement> rows;

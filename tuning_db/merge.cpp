@@ -123,21 +123,36 @@ int64_t Merger::measurement(int64_t run, const Measurement& measurement) {
 }
 
 void Merger::winner(const Winner& winner, int64_t run, const Measurement& evidence) {
-  const FoundedWinner offered{winner, evidence, run_hashes_.at(run)};
-  const auto [at, is_first] =
-      standing_.try_emplace({winner.origin, group_of(winner)}, Standing{.best = offered});
-  if (is_first) return;
+  const auto [at, is_first] = standing_.try_emplace({winner.origin, group_of(winner)});
   Standing& standing = at->second;
-  standing.rivalled |= standing.best.winner.config != winner.config;
-  if (!better_founded(offered, standing.best)) return;
-  standing.best = offered;
+  if (!is_first && standing.best.winner == winner) return;  // with the same row of evidence
+  FoundedWinner offered{winner, evidence, run_hashes_.at(run)};
+  standing.rivalled |= !is_first && standing.best.winner.config != winner.config;
+  if (!is_first && !better_founded(offered, standing.best)) return;
+  standing.best = std::move(offered);
   standing.own = false;
 }
 
-void Merger::compared(TuningDb& from, const Ids& runs, const Ids& measurements,
+/// What a database held at one moment.
+struct Merger::Rows {
+  std::vector<RunRecord> runs;
+  std::vector<Measurement> measurements;
+  std::vector<Winner> winners;
+  std::vector<Comparison> comparisons;
+  std::vector<ChangePoint> change_points;
+  std::vector<Rival> rivals;
+
+  static Rows of(TuningDb& from) {
+    const TuningDb::Reading reading(from);
+    return {from.runs(),        from.measurements(),  from.winners(),
+            from.comparisons(), from.change_points(), from.rivals()};
+  }
+};
+
+void Merger::compared(const Rows& from, const Ids& runs, const Ids& measurements,
                       const Rewrite& rewrite) {
   const std::vector<Comparison> comparisons = into_.comparisons();
-  for (Comparison row : from.comparisons()) {
+  for (Comparison row : from.comparisons) {
     if (rewrite.comparison) rewrite.comparison(row);
     row.base_run = runs.at(row.base_run);
     row.run = runs.at(row.run);
@@ -148,14 +163,14 @@ void Merger::compared(TuningDb& from, const Ids& runs, const Ids& measurements,
     ++counts_.comparisons;
   }
   const std::vector<ChangePoint> steps = into_.change_points();
-  for (ChangePoint row : from.change_points()) {
+  for (ChangePoint row : from.change_points) {
     row.run = runs.at(row.run);
     if (holds(steps, row)) continue;
     into_.add(row);
     ++counts_.comparisons;
   }
   const std::vector<Rival> rivals = into_.rivals();
-  for (Rival row : from.rivals()) {
+  for (Rival row : from.rivals) {
     row.run = runs.at(row.run);
     if (holds(rivals, row)) continue;
     into_.add(row);
@@ -163,22 +178,23 @@ void Merger::compared(TuningDb& from, const Ids& runs, const Ids& measurements,
   }
 }
 
-void Merger::everything(TuningDb& from, const Rewrite& rewrite) {
+void Merger::everything(TuningDb& database, const Rewrite& rewrite) {
+  const Rows from = Rows::of(database);
   Ids runs;
-  for (RunRecord run : from.runs()) {
+  for (RunRecord run : from.runs) {
     const int64_t id = run.id;
     if (rewrite.run) rewrite.run(run);
     runs[id] = this->run(run);
   }
   Ids ids;
   std::map<int64_t, Measurement> rows;
-  for (Measurement row : from.measurements()) {
+  for (Measurement row : from.measurements) {
     const int64_t id = row.id;
     if (rewrite.measurement) rewrite.measurement(row);
     ids[id] = measurement(runs.at(row.run), row);
     rows.emplace(id, std::move(row));
   }
-  for (Winner winner : from.winners()) {
+  for (Winner winner : from.winners) {
     const Measurement& evidence = rows.at(winner.evidence);
     winner.evidence = ids.at(winner.evidence);
     this->winner(winner, runs.at(evidence.run), evidence);

@@ -73,8 +73,9 @@ class Merger {
     bool own = false;       ///< it is the database's own
     bool rivalled = false;  ///< another config was offered
   };
+  struct Rows;
   int64_t run(RunRecord run, bool is_new);
-  void compared(TuningDb& from, const Ids& runs, const Ids& measurements, const Rewrite& rewrite);
+  void compared(const Rows& from, const Ids& runs, const Ids& measurements, const Rewrite& rewrite);
 
   TuningDb& into_;
   TuningDb::Batch batch_;

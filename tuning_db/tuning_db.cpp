@@ -28,6 +28,11 @@ TuningDb::Batch::Batch(TuningDb& database)
 TuningDb::Batch::~Batch() = default;
 void TuningDb::Batch::commit() { transaction_->commit(); }
 
+TuningDb::Reading::Reading(TuningDb& database)
+    : transaction_(
+          std::make_unique<Transaction>(database.state_->connection, Transaction::Kind::read)) {}
+TuningDb::Reading::~Reading() = default;
+
 int64_t TuningDb::add_run(const RunRecord& run) {
   return state_->write([&] {
     state_->demand_valid(run, "run");

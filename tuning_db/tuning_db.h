@@ -81,6 +81,17 @@ class TuningDb {
     std::unique_ptr<Transaction> transaction_;
   };
 
+  /// Lets the reads until its end see one moment of the file, so that what one returns refers to
+  /// what another returns, though a tuner writes meanwhile. Keep it short: writers wait.
+  class Reading {
+   public:
+    explicit Reading(TuningDb& database);
+    ~Reading();
+
+   private:
+    std::unique_ptr<Transaction> transaction_;
+  };
+
   /// Records an invocation of the program and returns its id.
   int64_t add_run(const RunRecord& run);
 
