@@ -10,22 +10,15 @@ Every weight is read once a step, so none is in cache. Exit codes: 0 ok, 2 usage
 """
 import argparse
 import json
-import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
+from torch_gpu import (TILE_BYTES, graph_of, microseconds, need, options_of, packed_bytes, random_packed,
+                       read_ceiling, torch)
 
-try:
-    import torch
-    missing = "" if torch.cuda.is_available() else "torch finds no CUDA device"
-    if not missing:
-        import nvfp4
-except ImportError as error:
-    torch = None
-    missing = str(error)
+nvfp4 = need("nvfp4")
 
 
 class Layers(NamedTuple):
@@ -46,12 +39,6 @@ MODELS: dict[str, Model] = {
                     Layers(10, (("q", 16384, 5376), ("k", 2048, 5376), ("o_full", 5376, 16384),
                                 ("gate_up", 43008, 5376), ("down", 5376, 21504)))),
 }
-TILE_BYTES, CODE_BYTES = 2304, 2048  # of 64 x 64 weights
-REPLAYS, ROUNDS = 5, 7
-
-
-def packed_bytes(n: int, k: int) -> int:
-    return -(-n // 64) * -(-k // 64) * TILE_BYTES
 
 
 def step_bytes(model: Model) -> int:
@@ -67,48 +54,10 @@ def self_check() -> None:
     print("self-check ok")
 
 
-def random_weights(n: int, k: int, generator: "torch.Generator") -> "torch.Tensor":
-    """Packed bytes of random codes with block scales around 1: garbage costs other power."""
-    tiles = packed_bytes(n, k) // TILE_BYTES
-    packed = torch.randint(0, 256, (tiles, TILE_BYTES), dtype=torch.uint8, device="cuda", generator=generator)
-    packed[:, CODE_BYTES:] = torch.randint(172, 180, (tiles, TILE_BYTES - CODE_BYTES), dtype=torch.uint8,
-                                           device="cuda", generator=generator)
-    return packed.view(-1)
-
-
-def graph_of(step: Any) -> "torch.cuda.CUDAGraph":
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        step()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    return graph
-
-
-def microseconds(graph: "torch.cuda.CUDAGraph") -> float:
-    """Median over rounds of the mean time of a replay."""
-    samples = []
-    for _ in range(ROUNDS):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        for _ in range(REPLAYS):
-            graph.replay()
-        end.record()
-        end.synchronize()
-        samples.append(start.elapsed_time(end) * 1e3 / REPLAYS)
-    return statistics.median(samples)
-
-
-def ceilings() -> tuple[float, float]:
-    """Bytes a second of a long read (a sum of 4 GB), and flops a second of a large bf16 product."""
-    data = torch.ones(1 << 30, device="cuda", dtype=torch.float32)
-    total = torch.empty((), device="cuda", dtype=torch.float32)
-    read = data.numel() * 4 / microseconds(graph_of(lambda: torch.sum(data, dim=0, out=total))) * 1e6
-    del data
+def bf16_ceiling() -> float:
+    """Flops a second of a large bf16 product."""
     a, b, c = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(3))
-    return read, 2 * 8192 ** 3 / microseconds(graph_of(lambda: torch.mm(a, b, out=c))) * 1e6
+    return 2 * 8192 ** 3 / microseconds(graph_of(lambda: torch.mm(a, b, out=c))) * 1e6
 
 
 class Step:
@@ -120,7 +69,7 @@ class Step:
         # One entry a layer, in no particular order: all are read once a step.
         self.layers = [layers.linears for layers in model for _ in range(layers.count)]
         self.shapes = sorted({(n, k) for linears in self.layers for _, n, k in linears})
-        self.weights = [[random_weights(n, k, generator) for _, n, k in linears] for linears in self.layers]
+        self.weights = [[random_packed(packed_bytes(n, k), generator) for _, n, k in linears] for linears in self.layers]
         self.scales = {shape: torch.full((-(-shape[0] // 64),), 1 / shape[1], device="cuda") for shape in self.shapes}
         self.bytes = step_bytes(model)
 
@@ -199,16 +148,9 @@ def main() -> int:
     parser.add_argument("--model", choices=MODELS, default="llama-3.3-70b")
     parser.add_argument("--M", default="1,16,64", help="tokens of a step")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--self-check", action="store_true")
-    options = parser.parse_args()
-    if options.self_check:
-        self_check()
-        return 0
-    if missing:
-        print(f"decode_step_torch: {missing}", file=sys.stderr)
-        return 3
+    options = options_of(parser, self_check)
     tokens = [int(m) for m in options.M.split(",")]
-    read, flops = ceilings()
+    read, flops = read_ceiling(), bf16_ceiling()
     step = Step(MODELS[options.model])
     weights = sum(n * k for linears in step.layers for _, n, k in linears)
     rows = []

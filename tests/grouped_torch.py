@@ -10,31 +10,19 @@ same memory in the same run. Exit codes: 0 ok, 1 wrong, 2 usage, 3 could not run
 """
 import argparse
 import json
-import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
+from torch_gpu import (TILE_BYTES, graph_of, microseconds, need, options_of, packed_bytes, random_packed,
+                       read_ceiling, torch)
 
-try:
-    import torch
-    missing = "" if torch.cuda.is_available() else "torch finds no CUDA device"
-    if not missing:
-        import nvfp4
-except ImportError as error:
-    torch = None
-    missing = str(error)
+nvfp4 = need("nvfp4")
 
 EXPERTS = 128
 SHAPES = ((1536, 2048), (2048, 7168), (4096, 7168), (7168, 2048))
 TOKENS = (1, 8, 32, 128, 512)
-TILE_BYTES, CODE_BYTES = 2304, 2048
-ROUTINGS, ROUNDS = 16, 7
-
-
-def packed_bytes(n: int, k: int) -> int:
-    return -(-n // 64) * -(-k // 64) * TILE_BYTES
+ROUTINGS = 16
 
 
 def offsets_of(counts: list[int]) -> list[int]:
@@ -50,42 +38,12 @@ def self_check() -> None:
     print("self-check ok")
 
 
-def random_experts(n: int, k: int) -> "torch.Tensor":
-    tiles = EXPERTS * packed_bytes(n, k) // TILE_BYTES
-    packed = torch.randint(0, 256, (tiles, TILE_BYTES), dtype=torch.uint8, device="cuda")
-    packed[:, CODE_BYTES:] = torch.randint(172, 180, (tiles, TILE_BYTES - CODE_BYTES), dtype=torch.uint8,
-                                           device="cuda")
-    return packed.view(-1)
-
-
-def microseconds(graph: "torch.cuda.CUDAGraph", launches: int) -> float:
-    samples = []
-    for _ in range(ROUNDS):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        graph.replay()
-        end.record()
-        end.synchronize()
-        samples.append(start.elapsed_time(end) * 1e3 / launches)
-    return statistics.median(samples)
-
-
-def read_ceiling() -> float:
-    """Bytes a second of a long read: a sum of 4 GB, which is bound by memory."""
-    data = torch.ones(1 << 30, device="cuda", dtype=torch.float32)
-    data.sum()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        data.sum()
-    return data.numel() * 4 / (microseconds(graph, 1) * 1e-6)
-
-
 class Layer:
     """128 experts of one shape."""
 
     def __init__(self, context: Any, n: int, k: int):
         self.context, self.n, self.k = context, n, k
-        self.weights = random_experts(n, k)
+        self.weights = random_packed(EXPERTS * packed_bytes(n, k))
         self.scales = torch.full((EXPERTS, -(-n // 64)), 1 / k, device="cuda")
 
     def routing(self, tokens: int) -> tuple["torch.Tensor", int]:
@@ -123,26 +81,17 @@ class Layer:
         routings = [self.routing(tokens) for _ in range(ROUTINGS)]
         touched = sum(busy for _, busy in routings) / ROUTINGS * packed_bytes(self.n, self.k)
         # Enough launches that the experts of one are gone from L2 when they come again.
-        self.launch(gemm, x, out, routings[0][0])
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        def step() -> None:
             for offsets, _ in routings:
                 self.launch(gemm, x, out, offsets)
-        graph.replay()
-        return microseconds(graph, ROUTINGS), touched
+
+        return microseconds(graph_of(step)) / ROUTINGS, touched
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--self-check", action="store_true")
-    options = parser.parse_args()
-    if options.self_check:
-        self_check()
-        return 0
-    if missing:
-        print(f"grouped_torch: {missing}", file=sys.stderr)
-        return 3
+    options = options_of(parser, self_check)
     torch.manual_seed(0)
     context = nvfp4.Context("0")
     ceiling = read_ceiling()

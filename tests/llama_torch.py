@@ -17,18 +17,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
+from torch_gpu import need, options_of, torch
 
-try:
-    import torch
-    import torch.nn.functional as F
-    import transformers
-    missing = "" if torch.cuda.is_available() else "torch finds no CUDA device"
-    if not missing:
-        import nvfp4.torch
-except ImportError as error:
-    torch = None
-    missing = str(error)
+transformers = need("transformers")
+nvfp4 = need("nvfp4.torch")
+F = torch and torch.nn.functional
 
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 4, 16, 64
 BATCHES = (1, 16, 64)
@@ -292,14 +285,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--layers", type=int, default=16, help="16: 1.1 billion parameters")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--self-check", action="store_true", help="the part that needs no torch")
-    options = parser.parse_args()
-    if options.self_check:
-        self_check()
-        return 0
-    if missing:
-        print(f"llama_torch: nothing was run: {missing}", file=sys.stderr)
-        return 3
+    options = options_of(parser, self_check)
     document = run(options)
     print(json.dumps(document))
     print(markdown(document["rows"]))

@@ -23,14 +23,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-try:
-    import peers_triton
-    import torch
-    import triton
-    missing = "" if torch.cuda.is_available() else "torch finds no CUDA device"
-except ImportError as error:
-    torch = None
-    missing = str(error)
+from torch_gpu import need, options_of, torch
+
+triton = need("triton")
+peers_triton = need("peers_triton")
 
 E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
 BLOCK = 16  # weights that share an E4M3 scale
@@ -266,16 +262,9 @@ def main() -> int:
     parser.add_argument("--ours", type=Path, metavar="FILE", help="of nvfp4-tune bench --save")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the times, cell by cell")
     parser.add_argument("--seconds", type=float, default=10, help="of Triton tuning for each cell")
-    parser.add_argument("--self-check", action="store_true", help="the part that needs no torch")
-    options = parser.parse_args()
-    if options.self_check:
-        self_check()
-        return 0
+    options = options_of(parser, self_check)
     document = json.loads(options.ours.read_text()) if options.ours else {"rows": []}
     ours = ours_by_cell(document)
-    if missing:
-        print(f"peers_torch: nothing was measured: {missing}", file=sys.stderr)
-        return 3
     shapes = options.shape or list(dict.fromkeys((c.n, c.k) for c in ours)) or [(4096, 4096)]
     tokens = options.M or sorted({c.m for c in ours}) or [1, 8, 16, 32, 64]
     card = torch.cuda.get_device_name()

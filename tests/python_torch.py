@@ -17,8 +17,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from python_torch_operands import (CHECKS, check, exact_linear, linear_of, missing, nvfp4, refused,
-                                   tokens_of, torch)
+from python_torch_operands import CHECKS, check, exact_linear, linear_of, nvfp4, refused, tokens_of
+from torch_gpu import options_of, torch
 
 # N x K; odd sizes, and sizes whose kernels split K and so need a workspace.
 SHAPES = ((4096, 4096), (100, 80), (64, 16), (1024, 8192), (513, 2064))
@@ -234,14 +234,7 @@ import python_torch_graphs  # noqa: E402, F401, its checks join the list behind 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--only", metavar="WORD", default="", help="checks with this in their names")
-    parser.add_argument("--self-check", action="store_true", help="the part that needs no torch")
-    options = parser.parse_args()
-    if options.self_check:
-        self_check()
-        return 0
-    if missing:
-        print(f"python_torch: nothing was checked: {missing}", file=sys.stderr)
-        return 3
+    options = options_of(parser, self_check)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, libnvfp4 {nvfp4.version()}")
     failed = 0
     for function in CHECKS:

@@ -3,8 +3,8 @@
 import gc
 import time
 
-from python_torch_operands import (capture, check, linear_of, needs_workspace, nvfp4, refused, tokens_of,
-                                   torch)
+from python_torch_operands import capture, check, linear_of, needs_workspace, nvfp4, refused, tokens_of
+from torch_gpu import torch
 
 
 @check

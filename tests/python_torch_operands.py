@@ -1,21 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the checks of nvfp4.torch are made of. `missing` says what this machine lacks for them, and
-CHECKS holds them in order."""
+"""What the checks of nvfp4.torch are made of; CHECKS holds them in order."""
 import functools
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
+from torch_gpu import need, torch
 
-torch = nvfp4 = None
-try:
-    import torch
-    missing = "" if torch.cuda.is_available() else "torch finds no CUDA device"
-    if not missing:
-        import nvfp4.torch
-except ImportError as error:
-    missing = str(error)
+nvfp4 = need("nvfp4.torch")
 
 CHECKS: list[Callable[[], str]] = []
 
