@@ -128,7 +128,8 @@ Answered run_show(const CommandLine& line, const Terminal& terminal) {
   // at this very M.
   const auto rank = [&](const StoredWinner& s) {
     const Winner& w = s.winner;
-    return std::tuple(w.problem.experts, w.origin, w.provenance, w.m_tuned != asked.tokens[0], w.interval.width());
+    return std::tuple(w.problem.experts, w.origin, w.provenance, w.m_tuned != asked.tokens[0],
+                      w.interval.width());
   };
   const auto best = std::min_element(
       found.begin(), found.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });

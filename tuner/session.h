@@ -18,8 +18,8 @@
 
 namespace nvfp4 {
 
-/// One line of the program's own, "nvfp4-tune: ...", whatever a library or a stranger's file put into
-/// its text.
+/// One line of the program's own, "nvfp4-tune: ...", whatever a library or a stranger's file put
+/// into its text.
 std::string message_line(std::string_view text);
 
 /// Such a line on standard error.

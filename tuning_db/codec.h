@@ -62,8 +62,9 @@ KernelConfig decode_config(const std::string& text);
 
 constexpr size_t kShortText = 128;  ///< bytes of hashes, versions, names
 
-/// Valid UTF-8 without control characters (line breaks and tabs stay) or invisible marks, each a '?'
-/// then, at most `limit` bytes. What is written passes through it, and what is read must be a fixed point of it.
+/// Valid UTF-8 without control characters (line breaks and tabs stay) or invisible marks, each a
+/// '?' then, at most `limit` bytes. What is written passes through it, and what is read must be a
+/// fixed point of it.
 std::string clean_text(std::string_view text, size_t limit);
 
 }  // namespace nvfp4
