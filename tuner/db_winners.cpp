@@ -40,6 +40,15 @@ auto order(const StoredWinner& s) {
                     w.problem.act, w.policy, w.provenance, w.m_tuned, w.origin);
 }
 
+/// The columns that say what a winner is for, and some more.
+std::vector<Column> columns_and(std::initializer_list<Column> more) {
+  std::vector<Column> columns = {
+      {"device", "device"}, {"n", "N"},           {"k", "K"}, {"experts", "experts"},
+      {"act", "act"},       {"policy", "policy"}, {"m", "M"}};
+  columns.insert(columns.end(), more);
+  return columns;
+}
+
 Json winner_row(const StoredWinner& s) {
   const Winner& w = s.winner;
   const Timing& t = s.evidence.timing;
@@ -147,21 +156,14 @@ std::vector<StoredWinner> stored_winners(TuningDb& database, const DbRequest& re
 
 Table list_table(const std::vector<StoredWinner>& winners) {
   Table table;
-  table.columns = {{"device", "device"},
-                   {"n", "N"},
-                   {"k", "K"},
-                   {"experts", "experts"},
-                   {"act", "act"},
-                   {"policy", "policy"},
-                   {"m", "M"},
-                   {"m_lo", "for M from"},
-                   {"m_hi", "to"},
-                   {"us", "us", 2},
-                   {"gbps", "GB/s", 0},
-                   {"f", "F", 3},
-                   {"provenance", "provenance"},
-                   {"origin", "origin"},
-                   {"config", "config"}};
+  table.columns = columns_and({{"m_lo", "for M from"},
+                               {"m_hi", "to"},
+                               {"us", "us", 2},
+                               {"gbps", "GB/s", 0},
+                               {"f", "F", 3},
+                               {"provenance", "provenance"},
+                               {"origin", "origin"},
+                               {"config", "config"}});
   for (const StoredWinner& stored : winners) table.rows.push_back(winner_row(stored));
   return table;
 }
@@ -222,20 +224,13 @@ Table show_table(const StoredWinner& s) {
 
 Table diff_table(const std::vector<StoredWinner>& a, const std::vector<StoredWinner>& b) {
   Table table;
-  table.columns = {{"device", "device"},
-                   {"n", "N"},
-                   {"k", "K"},
-                   {"experts", "experts"},
-                   {"act", "act"},
-                   {"policy", "policy"},
-                   {"m", "M"},
-                   {"us_a", "us in A", 2},
-                   {"us_b", "in B", 2},
-                   {"ratio", "B / A", 3},
-                   {"difference", "difference"},
-                   {"reason", "reason"},
-                   {"config_a", "config of A"},
-                   {"config_b", "of B"}};
+  table.columns = columns_and({{"us_a", "us in A", 2},
+                               {"us_b", "in B", 2},
+                               {"ratio", "B / A", 3},
+                               {"difference", "difference"},
+                               {"reason", "reason"},
+                               {"config_a", "config of A"},
+                               {"config_b", "of B"}});
   using Pair = std::pair<const StoredWinner*, const StoredWinner*>;
   std::map<decltype(order(a.front())), Pair> pairs;
   for (const StoredWinner& stored : a) pairs[order(stored)].first = &stored;

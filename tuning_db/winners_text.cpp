@@ -86,7 +86,7 @@ std::vector<Column> columns_of(const Line& line) {
   std::vector<Column> columns;
   std::array<int, kColumns> named{};
   std::string_view rest = line.text;
-  for (size_t comma = 0; comma != rest.npos && columns.size() <= kColumns;) {
+  for (size_t comma = 0; comma != rest.npos;) {
     comma = rest.find(',');
     const std::string_view name = rest.substr(0, comma);
     const auto column =
