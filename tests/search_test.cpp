@@ -90,6 +90,11 @@ TEST_SUITE("search") {
     Winner elsewhere = winner(4096, 240, WinnerOrigin::tuned);
     elsewhere.device.sm_count = 1;
     stored.push_back(elsewhere);
+    // M of a grouped launch counts the tokens of all experts: it says nothing about this one.
+    Winner grouped = winner(4097, 256, WinnerOrigin::tuned);
+    grouped.problem.kind = ProblemKind::grouped;
+    grouped.problem.experts = 8;
+    stored.push_back(grouped);
     const auto rows = [](const std::vector<KernelConfig>& configs) {
       std::vector<int> list;
       for (const KernelConfig& config : configs) list.push_back(config.block_n);

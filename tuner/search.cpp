@@ -94,7 +94,7 @@ PastWinners past_winners(std::span<const Winner> stored, const DeviceKey& device
     if (chosen && winner.origin != WinnerOrigin::imported) continue;
     if (winner.problem == problem) {
       past.winners.push_back(winner.config);
-    } else if (winner.interval.contains(m)) {
+    } else if (winner.problem.kind == problem.kind && winner.interval.contains(m)) {
       const int64_t size = winner.problem.n * winner.problem.k;
       near.emplace(std::abs(size - problem.n * problem.k), winner.config);
     }

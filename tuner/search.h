@@ -44,7 +44,7 @@ struct SearchOptions {
 /// Winners of earlier runs that are worth trying at M.
 struct PastWinners {
   std::vector<KernelConfig> winners;     ///< of this problem, any M
-  std::vector<KernelConfig> neighbours;  ///< of other shapes at M, the four nearest in size
+  std::vector<KernelConfig> neighbours;  ///< of other shapes of its kind at M, the four nearest
 };
 
 /// Those of `stored` that are of this device and activation. What has been chosen (`chosen`: each
