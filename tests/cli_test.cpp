@@ -248,6 +248,23 @@ TEST_SUITE("cli refusals") {
     CHECK(run_cli("db export --db " + database + ".none").code == 1);
   }
 
+  TEST_CASE("a rival that a run which went on adds does not unsettle the winner that it lost to") {
+    const TemporaryFolder folder;
+    const std::string fast = "--config family=mma,act=bf16,block_n=16,block_m=8,pdl=1 ";
+    const std::string slow = "--config family=mma,act=bf16,block_n=32,pdl=1 ";
+    const std::string tune = "--device emulated:h100 --shape 64,128 --M 16 --format json ";
+    CHECK(run_cli(tune + fast, in(folder)).code == 0);
+    CHECK(run_cli(tune + fast + slow, in(folder)).code == 0);
+    const CliResult again = run_cli(tune + fast + slow, in(folder));
+    CHECK_MESSAGE(again.code == 0, again.err);
+    const Json document = Json::parse(again.out);
+    REQUIRE(document["rows"].size() == 2);
+    for (const Json& row : document["rows"]) {
+      CHECK(row["answer"] == "database");
+      CHECK(contains(row["config"], "block_n=16,"));
+    }
+  }
+
   TEST_CASE("a full disk under standard output is a failure") {
     CHECK(run_cli("--version", {}, "/dev/full").code == 1);
     CHECK(run_cli("--version").out.starts_with("nvfp4-tune "));

@@ -211,8 +211,11 @@ std::optional<Choice> Tuning::known_choice(int64_t m, Policy policy) {
     if (winner.origin == WinnerOrigin::imported) continue;
     const Measurement* evidence = history_.find(winner.evidence);
     if (evidence == nullptr) continue;
+    // Finals are rows of the run that chose. Without a clock there are none: a rival may be younger
+    // than the winner and have lost to it, in a run that was killed and went on.
     const bool stale = std::any_of(rivals.begin(), rivals.end(), [&](const Measurement* row) {
-      return row->run > evidence->run;
+      const bool beaten = device_.emulated && row->timing.median_us >= evidence->timing.median_us;
+      return row->run > evidence->run && !beaten;
     });
     if (!stale) return Choice{std::move(winner), *evidence, Answer::database};
   }
