@@ -207,7 +207,9 @@ IntList wgmma_token_tiles(int64_t m) {
     }
   }
   if (needed > 256) {
-    for (const int block : {128, 192, 256}) {
+    // 176: the most of which four stages of 128 x 128 fit. 610 instead of 618 us at 5376 x 21504
+    // and 455 instead of 470 at 5376 x 16384, M = 2048 (H100).
+    for (const int block : {128, 176, 192, 256}) {
       if (!llvm::is_contained(list, block)) list.push_back(block);
     }
   }

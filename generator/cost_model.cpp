@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the busiest SM does, beside memory and L2: a scheduler's warps decode 16-row units of
-// weights and multiply them by their token tiles, and the more warps there are, the better one
-// hides behind the other. Nothing hides the ends: filling the first pipeline, summing warp groups,
-// and exchanging partials between CTAs.
+// What a launch does in rounds: the CTAs that SMs hold together, round after round, read weights
+// and decode and multiply them. A round's pipelines begin to multiply when their first stages have
+// all landed, its warps are dealt to schedulers whole, and the last round may leave SMs idle. Under
+// PDL the next launch begins meanwhile: that hides its fill, and makes CTAs crowd (crowding.h).
+// Nothing hides launches, starts of CTAs, sums over warp groups, and partials exchanged between
+// CTAs.
 //
-// The constants were fitted to 1433 cold measurements of the mma family under PDL on an H100 (four
-// shapes, M = 1 .. 128): rms error 9 % weighted towards the fast configs, 11 % over all; the true
-// best is among the model's first 16 in all 24 (shape, M), and the best of its first four is 1 %
-// slower on average. Other parts scale them by clock, SM count and bandwidth.
+// The constants were fitted to 8299 coarse rows under PDL (H100 80GB HBM3 and H200, driver
+// 580.159.04, 2026-11-28; 4 shapes with all candidates at M = 1 and 64, 19 with what searches tried
+// at M = 1 .. 2048): rms error within a (shape, M) 6 %, weighted towards the fast configs. Where
+// all candidates were measured the best is among the first 8, and the first is 1.5 % slower than
+// the best on average, 4.9 % at worst; fitted without the shape that is judged, 2.2 and 5.8 %
+// (model_accuracy prints this). Other cards scale the constants by clock, SMs and bandwidth.
 #include "generator/cost_model.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "generator/cost_model_wgmma.h"
+#include "generator/crowding.h"
 #include "generator/launch_plan.h"
 #include "generator/occupancy.h"
 #include "generator/power_norm.h"
@@ -21,58 +26,143 @@
 namespace nvfp4 {
 namespace {
 
-constexpr double kClockShare = 0.95;         // of the boost clock, under load
-constexpr double kDramEfficiency = 0.964;    // of the data sheet's bandwidth, in a long stream
-constexpr double kMemoryLatency = 0.683e-6;  // s: bytes in flight / this bounds the bandwidth
-constexpr double kL2BytesPerSmCycle = 64;  // of an SM's port: nowhere near it in what was measured
-constexpr double kDecodeCycles = 27;       // of one unit and k16 step
-constexpr double kFp16DecodeCycles = 4;    // more: instructions counted in decode.cuh
-// What mma.sync reaches of the tensor cores' peak: on Hopper 7.5 cycles a m16n8k16 in these
+constexpr double kClockShare = 0.987;        // of the boost clock, mean of all that was measured
+constexpr double kDramEfficiency = 0.935;    // of the data sheet's bandwidth, in a long stream
+constexpr double kMemoryLatency = 0.193e-6;  // s, more for each time that all pipelines refill
+constexpr double kDecodeCycles = 26.9;       // of one unit and k16 step
+constexpr double kFp16DecodeCycles = 4;      // more: instructions counted in decode.cuh
+// What mma.sync reaches of the tensor cores' peak: on Hopper 7.4 cycles a m16n8k16 in these
 // kernels, 6.2 in a loop of nothing else, 4.3 at the peak, which is wgmma's. Before Hopper mma.sync
 // is the only way in (assumed: no such card has been measured).
-constexpr double kHopperMmaShare = 0.58;
+constexpr double kHopperMmaShare = 0.592;
 constexpr double kMmaShare = 0.85;
 constexpr double kMmaFlops = 2.0 * 16 * 8 * 16;
-constexpr double kOverlapNorm = 2.84;     // of decode and mma, among many warps
-constexpr double kLoneWarps = 0.696;      // power of 1 / warps by which they add up instead
-constexpr double kFragmentCycles = 4.46;  // one ldmatrix of a warp
-constexpr double kCopyCycles = 4.39;      // 512 bytes copied by a warp
-constexpr double kStageCycles = 211;      // of a warp, waiting for one stage
-constexpr double kBusyNorm = 4.42;        // of memory, L2 and the schedulers
-constexpr double kLaunchPdl = 1.395e-6;   // start, first loads, last stores where launches overlap
-constexpr double kLaunch = 2.7e-6;        // and where they do not; not part of the fit
-// Under PDL the next kernel's CTAs settle wherever this one's have left room, not where SMs are
-// idle: with more room than CTAs, some SMs get two and others none.
-constexpr double kCrowding = 0.577;
-constexpr double kReductionPasses = 2.48;  // over the warp groups' sums, written and read
-constexpr double kExchangeBytesPerSmCycle = 36;
-constexpr double kExchange = 2.23e-6;  // partials through the workspace: fence, atomic, re-read
-constexpr double kStreamExchange = 4.64e-6;  // of which stream-K has two in a row
-constexpr double kStreamShare = 0.043;       // and it starts a pipeline in mid-tile
+constexpr double kOverlapNorm = 1.6;     // of decode and mma, among many warps
+constexpr double kFragmentCycles = 5.5;  // one ldmatrix of a warp
+constexpr double kCopyCycles = 9.4;      // 512 bytes copied by a warp
+constexpr double kStageCycles = 94;      // of a warp, waiting for one stage
+constexpr double kFill = 0.46;           // of the time in which the first stages land, unhidden
+constexpr double kBusyNorm = 9.7;        // of memory and the schedulers
+constexpr double kLaunchPdl = 1.53e-6;   // start, first loads, last stores where launches overlap
+constexpr double kLaunch = 2.7e-6;       // and where they do not; not part of the fit
+constexpr double kStart = 1.36e-6;       // from the end of a CTA to the first loads of the next
+constexpr double kExchange = 1.81e-6;    // partials through the workspace: fence, atomic, re-read
+constexpr double kExchangeBytesPerSmCycle = 6.9;  // partials written and read, all SMs at once
 
-struct Work {
-  double ctas = 0;  // CTAs the busiest SM runs, one after the other or side by side
-  double resident = 0;
-  double active_sms = 0;
-  double steps = 0;  // pipeline steps of one CTA
+// What one CTA does.
+struct Cta {
+  double weights = 0;     ///< bytes that come from memory
+  double in_flight = 0;   ///< bytes of weights that its pipelines hold
+  double unit_steps = 0;  ///< products of a 16 x 16 unit of weights and all tokens
+  double decode = 0;      ///< cycles of a scheduler for one of those
+  double mma = 0;
+  double others = 0;   ///< cycles for everything else
+  double waiting = 0;  ///< cycles of one warp
+  double fill = 0;     ///< share of its weights that lands before the first are used
 };
 
-Work distribute(const KernelConfig& config, const Problem& problem, const LaunchPlan& plan,
-                const Device& device) {
-  Work w;
-  w.resident = std::max(1, resident_ctas(config, device));
-  const double slots = w.resident * device.sm_count;
-  const double steps = std::ceil(static_cast<double>(problem.k) / config.block_k);
-  const double full = std::floor(plan.grid / slots);
-  const double rest = plan.grid - full * slots;
-  w.ctas = full * w.resident + std::ceil(rest / device.sm_count);
-  w.active_sms = std::min<double>(device.sm_count, static_cast<double>(plan.grid));
-  w.steps = steps;
-  if (config.schedule == Schedule::split_k) w.steps = std::ceil(steps / config.split_k);
+Cta cta_of(const KernelConfig& config, const Problem& problem, const LaunchPlan& plan,
+           const Device& device) {
+  double steps = std::ceil(double(problem.k) / config.block_k);
+  if (config.schedule == Schedule::split_k) steps = std::ceil(steps / config.split_k);
   if (config.schedule == Schedule::stream_k) {
-    w.steps = std::ceil(steps * plan.tiles_n * plan.tiles_m / plan.grid);
+    steps = std::ceil(steps * plan.tiles_n * plan.tiles_m / double(plan.grid));
   }
-  return w;
+  const double k_tiles = steps * k_tiles_per_stage(config);
+  const double turns = std::ceil(steps / config.warps_k);  // of one warp group
+  const int units = config.block_n / kUnitRows;
+  const int token_tiles = config.block_m / kTokenTile;
+  const double copies = (units * 576.0 + config.block_m * 128.0) / 512;
+  const double share = device.arch.major >= 9 ? kHopperMmaShare : kMmaShare;
+  const double flops_a_cycle =
+      device.tensor_flops / (device.sm_count * device.clock_hz) / 4 * share;
+  return {
+      .weights = double(packed_bytes(problem.n, problem.k)) / double(plan.grid),
+      .in_flight =
+          config.warps_k * (config.num_stages - 1.0) * k_tiles_per_stage(config) * units * 576,
+      .unit_steps = k_tiles * 4 * units,
+      .decode = kDecodeCycles + (config.act == Activation::fp16 ? kFp16DecodeCycles : 0),
+      .mma = token_tiles * kMmaFlops / flops_a_cycle,
+      .others =
+          k_tiles * (2.0 * config.warps_n * token_tiles * kFragmentCycles + copies * kCopyCycles),
+      .waiting = turns * kStageCycles,
+      // The pipelines' first copies are one group: the first stage is there when all of them are.
+      .fill = std::min(1.0, (config.num_stages - 1) / turns)};
+}
+
+// Times of the CTAs that start together, or of one such round after the other.
+struct Busy {
+  double memory = 0;
+  double schedulers = 0;
+  double seconds = 0;  ///< of both, overlapped
+
+  void add(const Busy& other, double times) {
+    memory += times * other.memory;
+    schedulers += times * other.schedulers;
+    seconds += times * other.seconds;
+  }
+};
+
+// A round of `side_by_side` CTAs on each of `sms` SMs. `exposed`: what nothing hides of the fill.
+Busy round_of(const Cta& cta, const KernelConfig& config, double side_by_side, double sms,
+              double exposed, const Device& device) {
+  const double clock = device.clock_hz * kClockShare;
+  const double ctas = side_by_side * sms;
+  Busy busy;
+  busy.memory = ctas * cta.weights / (device.memory_bandwidth * kDramEfficiency) +
+                cta.weights / cta.in_flight * kMemoryLatency;
+  // Warps are dealt to four schedulers, whole: six take as long as eight. One that is alone on its
+  // scheduler hides nothing.
+  const double share = std::ceil(side_by_side * warps(config) / 4);
+  const double hidden = power_norm(kOverlapNorm, {cta.decode, cta.mma});
+  const double unit = hidden + (cta.decode + cta.mma - hidden) / (share * share);
+  const double cycles = (cta.unit_steps * unit + cta.others) / warps(config) * share;
+  busy.schedulers = (cycles + cta.waiting) / clock;
+  busy.seconds =
+      power_norm(kBusyNorm, {busy.memory, busy.schedulers + exposed * cta.fill * busy.memory});
+  return busy;
+}
+
+Busy all_rounds(const Cta& cta, const KernelConfig& config, double ctas, double resident,
+                const Device& device) {
+  const double needed = std::ceil(ctas / device.sm_count);
+  const double side_by_side = std::min(resident, needed);
+  // Under PDL the next launch's pipelines fill while this one multiplies, if there is room for
+  // both.
+  const double room = config.pdl ? resident / needed : 1;
+  const double exposed = kFill * std::clamp(2 - room, 0.0, 1.0) / side_by_side;
+  const double rounds = std::floor(ctas / (resident * device.sm_count));
+  const double rest = ctas - rounds * resident * device.sm_count;
+  Busy total;
+  if (rounds > 0) {
+    total.add(round_of(cta, config, resident, device.sm_count, exposed, device), rounds);
+  }
+  if (rest > 0) {
+    const double last = std::ceil(rest / device.sm_count);
+    total.add(round_of(cta, config, last, rest / last, exposed, device), 1);
+  }
+  if (config.pdl) total.seconds *= crowding(ctas, resident, device);
+  const double starts = std::ceil(ctas / (resident * device.sm_count)) - 1;
+  total.seconds += starts * kStart / resident;
+  return total;
+}
+
+// Launch, the sum over warp groups (shared memory moves 128 bytes a cycle) and the exchange.
+double unhidden_seconds(const KernelConfig& config, int64_t m, const LaunchPlan& plan,
+                        double resident, const Device& device) {
+  const double clock = device.clock_hz * kClockShare;
+  const double tile_bytes = std::min<double>(double(m), config.block_m) * config.block_n * 4;
+  const double ctas = std::ceil(double(plan.grid) / device.sm_count);  // of the busiest SM
+  double seconds = config.pdl ? kLaunchPdl : kLaunch;
+  seconds += std::max(1.0, ctas / resident) * 2 * config.warps_k * tile_bytes / (128 * clock);
+  if (uses_workspace(config)) {
+    const double tiles = double(plan.tiles_n) * plan.tiles_m;
+    const bool stream = config.schedule == Schedule::stream_k;
+    const double shares = stream ? double(plan.grid) + tiles : tiles * config.split_k;
+    seconds +=
+        kExchange + 2 * shares * tile_bytes / (kExchangeBytesPerSmCycle * clock * device.sm_count);
+  }
+  return seconds;
 }
 
 }  // namespace
@@ -85,68 +175,14 @@ CostEstimate estimate(const KernelConfig& config, const Problem& problem, int64_
   }
   if (is_wgmma(config)) return estimate_wgmma(config, problem, m, device);
   const LaunchPlan plan = launch_plan(config, problem, m, device);
-  const Work work = distribute(config, problem, plan, device);
-  const double tiles = double(plan.tiles_n) * plan.tiles_m;
-  const double k_tiles = work.steps * k_tiles_per_stage(config);
-  const int units = config.block_n / kUnitRows;
-  const int token_tiles = config.block_m / kTokenTile;
-  const double clock = device.clock_hz * kClockShare;
-  const double side_by_side = std::min(work.resident, work.ctas);
+  const double resident = std::max(1, resident_ctas(config, device));
+  const Cta cta = cta_of(config, problem, plan, device);
+  const Busy busy = all_rounds(cta, config, double(plan.grid), resident, device);
+  const double fixed = unhidden_seconds(config, m, plan, resident, device);
 
-  // Memory: every weight once. The bytes in flight bound what few or shallow CTAs can draw.
-  const double weights = static_cast<double>(packed_bytes(problem.n, problem.k));
-  const double in_flight = side_by_side * config.warps_k * (config.num_stages - 1) *
-                           k_tiles_per_stage(config) * units * 576.0 * work.active_sms;
-  const double memory =
-      weights / std::min(device.memory_bandwidth * kDramEfficiency, in_flight / kMemoryLatency);
-
-  // L2: weights plus the activations that every row of tiles reads again, on the busiest SM.
-  const double tokens = std::min<double>(double(m), config.block_m);
-  const double cta_bytes = k_tiles * (units * 576.0 + tokens * 128.0);
-  const double l2 = work.ctas * cta_bytes / (kL2BytesPerSmCycle * clock);
-
-  // A scheduler, one of four: units, fragments and copies of its warps, and one warp's waiting.
-  const double share = device.arch.major >= 9 ? kHopperMmaShare : kMmaShare;
-  const double flops_a_cycle =
-      device.tensor_flops / (device.sm_count * device.clock_hz) / 4 * share;
-  const double decode = kDecodeCycles + (config.act == Activation::fp16 ? kFp16DecodeCycles : 0);
-  const double mma = token_tiles * kMmaFlops / flops_a_cycle;
-  const double scheduler_warps = side_by_side * warps(config) / 4;
-  const double lone = std::min(1.0, std::pow(scheduler_warps, -kLoneWarps));
-  const double hidden = power_norm(kOverlapNorm, {decode, mma});
-  const double unit = hidden + (decode + mma - hidden) * lone;
-  const double copies = (units * 576.0 + config.block_m * 128.0) / 512;
-  const double cta_cycles =
-      k_tiles * (4 * units * unit + 2.0 * config.warps_n * token_tiles * kFragmentCycles +
-                 copies * kCopyCycles);
-  const double idle = std::max(1.0, 1 / scheduler_warps);
-  const double waiting = work.ctas / side_by_side * work.steps / config.warps_k * kStageCycles;
-  const double schedulers = (work.ctas * cta_cycles / 4 * idle + waiting) / clock;
-
-  // Nothing hides the sum over warp groups: shared memory moves 128 bytes a cycle.
-  const double sum_bytes = 2.0 * config.warps_k * tokens * config.block_n * 4;
-  const double reduction = work.ctas / work.resident * kReductionPasses * sum_bytes / (128 * clock);
-  double exchange = 0;
-  if (uses_workspace(config)) {
-    const bool stream = config.schedule == Schedule::stream_k;
-    const double shares = stream ? 2 : config.split_k;
-    const double bytes = 2.0 * shares * tiles * tokens * config.block_n * 4;
-    exchange = (stream ? kStreamExchange : kExchange) +
-               bytes / (kExchangeBytesPerSmCycle * clock * device.sm_count);
-  }
-
-  const double needed = std::ceil(double(plan.grid) / device.sm_count);
-  const double crowding = config.pdl && work.resident > needed ? kCrowding / needed : 0;
-  const double stream = config.schedule == Schedule::stream_k ? kStreamShare : 0;
-  const double busy =
-      power_norm(kBusyNorm, {memory, l2, schedulers}) * (1 + crowding) * (1 + stream);
-  const double fixed = (config.pdl ? kLaunchPdl : kLaunch) + reduction + exchange;
-
-  CostEstimate result{.seconds = busy + fixed, .bound = "memory"};
-  const double largest = std::max({memory, l2, schedulers});
-  if (largest == l2) result.bound = "l2";
-  if (largest == schedulers) result.bound = mma > decode ? "tensor" : "issue";
-  if (fixed > busy) result.bound = "latency";
+  CostEstimate result{.seconds = busy.seconds + fixed, .bound = "memory"};
+  if (busy.schedulers > busy.memory) result.bound = cta.mma > cta.decode ? "tensor" : "issue";
+  if (fixed > busy.seconds) result.bound = "latency";
   return result;
 }
 

@@ -1,62 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
-// How well the cost model orders what was measured: `model_accuracy tuning.db...` holds it against
-// every (shape, M, policy) of the databases, family by family and over both. Run by hand.
+// Holds the cost model against databases: `model_accuracy tuning.db...` says of every (shape, M,
+// policy) at which place of the model's order the best stands, of each family and of all, and how
+// much slower the model's first is. Run by hand.
 //
 // A config's time is its first row's: that is the coarse series, in which all configs are timed
-// alike. Finals time a few of them on a card that is warm, up to 15 % slower. What is within 1 % of
-// the fastest is as good as the best. Mind where rows come from: a search measures what the model
-// preferred, `regret --sweep` all kinds of candidates alike.
+// alike. Finals time a few of them on a card that is warm, up to 15 % slower. Mind where rows come
+// from: a search measures what the model preferred, `regret --sweep` all kinds of candidates alike.
+#include "tests/model_accuracy.h"
+
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
-#include <cstdio>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
 #include <tuple>
-#include <vector>
+#include <utility>
 
 #include "generator/config_text.h"
 #include "generator/cost_model.h"
-#include "tuner/regret.h"
 #include "tuning_db/tuning_db.h"
 
 namespace {
 
 using namespace nvfp4;
 
-constexpr double kTie = 0.01;
 constexpr size_t kTop = 16;
 constexpr size_t kFewest = 20;  ///< rows by which anything is judged: of fewer, most are in the top
+constexpr const char* kAll = "all";
 
-struct Row {
-  KernelConfig config;
-  double us = 0;
-  double predicted = 0;
-};
+using Cell = std::tuple<std::string, std::string, int64_t, std::string>;  ///< to `policy`
+using Parts = std::map<std::string, std::vector<TimedRow>>;               ///< by family, and kAll
 
-struct Judgement {
-  size_t rows = 0;
-  size_t rank = 0;    ///< of the best in the model's order; of its equals, of the first
-  double regret = 0;  ///< of the model's first
-  double error = 0;   ///< median of |ln(predicted / measured)|
-};
-
-Judgement judge(std::vector<Row> rows) {
-  std::ranges::stable_sort(rows, {}, &Row::predicted);
-  const double best = std::ranges::min(rows, {}, &Row::us).us;
-  const auto equal = [&](const Row& row) { return row.us <= best * (1 + kTie); };
-  std::vector<double> errors;
-  for (const Row& row : rows) errors.push_back(std::abs(std::log(row.predicted / row.us)));
-  return {.rows = rows.size(),
-          .rank = static_cast<size_t>(std::ranges::find_if(rows, equal) - rows.begin()) + 1,
-          .regret = rows.front().us / best - 1,
-          .error = share_of(errors, 0.5)};
-}
-
-std::optional<Device> device_of(const DeviceKey& key) {
+std::optional<Device> part_of(const DeviceKey& key) {
   for (const KnownPart& part : known_parts()) {
     DeviceKey known = key_of(part.device);
     known.emulated = false;
@@ -71,71 +47,66 @@ std::string text_of(const Problem& problem) {
   return text;
 }
 
-using Cell =
-    std::tuple<std::string, std::string, int64_t, std::string>;  ///< card, problem, M, policy
-
-std::map<Cell, std::vector<Row>> read(const std::string& path) {
-  std::map<Cell, std::vector<Row>> cells;
+std::map<Cell, Parts> read(const std::string& path) {
+  std::map<Cell, Parts> cells;
   std::set<std::pair<Cell, std::string>> seen;
+  size_t unknown = 0;
   TuningDb db(path, Access::read_only);
   for (const Measurement& row : db.measurements()) {
     if (row.verdict != Verdict::ok || row.provenance != Provenance::measured) continue;
-    const std::optional<Device> device = device_of(row.device);
+    const std::optional<Device> device = part_of(row.device);
+    if (!device) ++unknown;
     if (!device) continue;
+    const KernelConfig& config = row.kernel.config;
     const Cell cell{device->name, text_of(row.problem), row.m, std::string(name(row.policy))};
-    if (!seen.insert({cell, config_text(row.kernel.config)}).second) continue;
-    const double predicted = estimate(row.kernel.config, row.problem, row.m, *device).seconds * 1e6;
-    cells[cell].push_back({row.kernel.config, row.timing.median_us, predicted});
+    if (!seen.insert({cell, config_text(config)}).second) continue;
+    const double predicted = estimate(config, row.problem, row.m, *device).seconds * 1e6;
+    for (const std::string_view part : {name(config.family), std::string_view(kAll)}) {
+      cells[cell][std::string(part)].push_back({row.timing.median_us, predicted});
+    }
   }
+  if (unknown > 0)
+    fmt::print(stderr, "{}: {} rows of cards that are no known part\n", path, unknown);
   return cells;
 }
 
-std::string percent(double share) { return fmt::format("{:.1f}", 100 * share); }
-
-void summarise(const std::string& family, const std::vector<Judgement>& judgements) {
+void summarise(const std::string& part, const std::vector<Accuracy>& found) {
   std::vector<double> ranks, regrets, errors;
-  for (const Judgement& v : judgements) {
-    ranks.push_back(double(v.rank));
-    regrets.push_back(v.regret);
-    errors.push_back(v.error);
+  double sum = 0;
+  for (const Accuracy& a : found) {
+    ranks.push_back(double(a.rank));
+    regrets.push_back(100 * a.regret);
+    errors.push_back(100 * a.error);
+    sum += 100 * a.regret;
   }
-  const auto top =
-      std::ranges::count_if(judgements, [](const Judgement& v) { return v.rank <= kTop; });
-  fmt::print("{:<6} {:>5} {:>6} {:>6.1f} {:>6.1f} {:>6.0f}  {:>7} {:>6} {:>6}  {:>6}\n", family,
-             judgements.size(), fmt::format("{}", top), share_of(ranks, 0.5), share_of(ranks, 0.95),
-             share_of(ranks, 1), percent(share_of(regrets, 0.5)), percent(share_of(regrets, 0.95)),
-             percent(share_of(regrets, 1)), percent(share_of(errors, 0.5)));
+  const auto top = std::ranges::count_if(ranks, [](double rank) { return rank <= kTop; });
+  fmt::print(
+      "{:<8} {:>5} {:>6} {:>6.1f} {:>5.1f} {:>6.0f} {:>7.1f} {:>5.1f} {:>5.1f} {:>6.1f} {:>8.1f}\n",
+      part, found.size(), top, share_of(ranks, 0.5), share_of(ranks, 0.95), share_of(ranks, 1),
+      share_of(regrets, 0.5), sum / double(found.size()), share_of(regrets, 0.95),
+      share_of(regrets, 1), share_of(errors, 0.5));
 }
 
 void report(const std::string& path) {
-  fmt::print("{}\n{:<22} {:<28} {:>7} {:<9}  {:>16}  {:>16}  {:>16}\n", path, "card", "problem",
-             "M", "policy", "mma", "wgmma", "both");
-  std::map<std::string, std::vector<Judgement>> all;
-  for (const auto& [cell, rows] : read(path)) {
+  const std::map<Cell, Parts> cells = read(path);
+  fmt::print("{}\n{:<22} {:<26} {:>7} {:<9} {:<8} {:>5} {:>5} {:>9}\n", path, "card", "problem",
+             "M", "policy", "family", "rows", "rank", "regret, %");
+  std::map<std::string, std::vector<Accuracy>> all;
+  for (const auto& [cell, parts] : cells) {
     const auto& [card, problem, m, policy] = cell;
-    std::map<std::string, std::vector<Row>> parts{{"both", rows}};
-    for (const Row& row : rows) parts[std::string(name(row.config.family))].push_back(row);
-    std::string line;
-    for (const char* family : {"mma", "wgmma", "both"}) {
-      const std::vector<Row>& part = parts[family];
-      if (part.size() < kFewest) {
-        line += fmt::format("  {:>16}", part.empty() ? "" : fmt::format("({} rows)", part.size()));
-        continue;
-      }
-      const Judgement v = judge(part);
-      all[family].push_back(v);
-      line += fmt::format("  {:>4} of {:>3} {:>5}", v.rank, v.rows, percent(v.regret));
-    }
-    if (rows.size() >= kFewest) {
-      fmt::print("{:<22} {:<28} {:>7} {:<9}{}\n", card, problem, m, policy, line);
+    for (const auto& [part, rows] : parts) {
+      if (rows.size() < kFewest) continue;
+      const Accuracy found = accuracy(rows);
+      all[part].push_back(found);
+      fmt::print("{:<22} {:<26} {:>7} {:<9} {:<8} {:>5} {:>5} {:>9.1f}\n", card, problem, m, policy,
+                 part, found.rows, found.rank, 100 * found.regret);
     }
   }
-  fmt::print(
-      "\n{:<6} {:>5} {:>6} {:>20}  {:>21}  {:>6}\n{:<6} {:>5} {:>6} {:>6} {:>6} {:>6}  {:>7} {:>6} "
-      "{:>6}  {:>6}\n",
-      "", "", "in top", "rank of the best", "regret of the first, %", "off, %", "family", "cells",
-      kTop, "median", "95 %", "worst", "median", "95 %", "worst", "median");
-  for (const char* family : {"mma", "wgmma", "both"}) summarise(family, all[family]);
+  fmt::print("\n{:<8} {:>5} {:>6} {:>19} {:>26} {:>8}\n", "", "", "in top", "rank of the best",
+             "regret of the first, %", "error, %");
+  fmt::print("{:<8} {:>5} {:>6} {:>6} {:>5} {:>6} {:>7} {:>5} {:>5} {:>6} {:>8}\n", "family",
+             "cells", kTop, "median", "95 %", "worst", "median", "mean", "95 %", "worst", "median");
+  for (const auto& [part, found] : all) summarise(part, found);
   fmt::print("\n");
 }
 
