@@ -7,7 +7,7 @@
 // CTAs.
 //
 // The constants were fitted to 8299 coarse rows under PDL (H100 80GB HBM3 and H200, driver
-// 580.159.04, 2026-11-28; 4 shapes with all candidates at M = 1 and 64, 19 with what searches tried
+// 580.159.04, 2026-11-28; 4 shapes with all candidates at M = 1 and 64, 16 with what searches tried
 // at M = 1 .. 2048): rms error within a (shape, M) 6 %, weighted towards the fast configs. Where
 // all candidates were measured the best is among the first 8, and the first is 1.5 % slower than
 // the best on average, 4.9 % at worst; fitted without the shape that is judged, 2.2 and 5.8 %

@@ -5,7 +5,7 @@
 // it. Nothing hides the ends of a round, the exchange of sums within a cluster, or the launch.
 //
 // The constants were fitted to 9549 coarse rows under PDL (H100 80GB HBM3 and H200, driver
-// 580.159.04, 2026-11-28; 4 shapes with all candidates at M = 1 and 64, 19 with what searches tried
+// 580.159.04, 2026-11-28; 4 shapes with all candidates at M = 1 and 64, 16 with what searches tried
 // at M = 1 .. 2048): rms error within a (shape, M) 5 %, weighted towards the fast configs. Where
 // all candidates were measured the best is among the first 11, and the first is 1.0 % slower than
 // the best on average, 6.4 % at worst; the same when fitted without the shape that is judged

@@ -12,7 +12,7 @@
 namespace nvfp4 {
 
 // Fitted with the cost models: CTAs that find twice the room they need take 1.47 times as long,
-// three times the room 1.8 times (H100: 4.7, 7.4 and 9.5 us at 4096 x 4096, M = 1, where an SM that
+// three times the room 1.8 times (H100: 5.3, 7.4 and 9.5 us at 4096 x 4096, M = 1, where an SM that
 // needs two CTAs holds two, four and five).
 constexpr double kCrowding = 0.47;
 constexpr double kCrowdPower = 0.73;
