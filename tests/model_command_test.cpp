@@ -265,6 +265,33 @@ TEST_SUITE("model_command") {
     CHECK(run_cli(options + kConfigs, model.variables("stopped.db")).code == 0);
   }
 
+  TEST_CASE("while several devices work, the parent holds none of them") {
+    const Model model;
+    const auto contexts = model.folder / "contexts";
+    std::filesystem::create_directory(contexts);
+    std::string options = model.options;
+    options.replace(0, options.find("--effort"), "--device emulated:h100,emulated:h100 ");
+    std::vector<std::string> variables = model.variables();
+    variables.push_back("NVFP4_EMULATOR_CONTEXTS=" + contexts.string());
+    CliProcess process(options + kConfigs, variables);
+    bool two = false;
+    bool parent_too = false;
+    while (process.running()) {
+      std::set<std::string> holders;
+      for (const auto& file : std::filesystem::directory_iterator(contexts)) {
+        const std::string pid = file.path().stem();
+        // A process that was killed leaves its file.
+        if (std::filesystem::exists("/proc/" + pid)) holders.insert(pid);
+      }
+      const bool parent = holders.contains(std::to_string(process.pid()));
+      two = two || (!parent && holders.size() >= 2);
+      parent_too = parent_too || (parent && holders.size() > 2);
+    }
+    CHECK(process.wait().code == 0);
+    CHECK(two);
+    CHECK_FALSE(parent_too);
+  }
+
   TEST_CASE("cards that differ do not share the work") {
     const Model model;
     std::string options = model.options;
