@@ -3,6 +3,7 @@
 // winner a line, sorted, dense ones first. Databases that are shipped are made of it.
 //
 //   # NVFP4 winners, version 1
+//   card = NVIDIA H100 80GB HBM3      for people; may be left out
 //   arch = sm_90a                     facts of the card: what makes another one the same
 //   sm_count = 132
 //   l2_bytes = 52428800
