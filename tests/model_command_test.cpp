@@ -251,6 +251,7 @@ TEST_SUITE("model_command") {
     const CliResult both = run_cli(options + kConfigs, model.variables("two.db"));
     REQUIRE_MESSAGE(both.code == 0, both.err);
     CHECK(contains(both.err, "shapes 0/6, emulated:h100: "));
+    CHECK(contains(both.err, " on 2 devices, an estimate"));
     const Json document = Json::parse(both.out);
     CHECK(choices(document) == choices(Json::parse(model.run(kConfigs).out)));
     // The parent itself had nothing to measure.

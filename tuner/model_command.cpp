@@ -158,7 +158,8 @@ Answered run_model(CommandLine line, const Terminal& terminal) {
                          .tps = line.tps,
                          .shard = line.shard,
                          .request = request,
-                         .device = device};
+                         .device = device,
+                         .devices = std::max<size_t>(1, devices.size())};
   const Table planned = plan_table(plan, scope);
   if (line.plan) return {.text = render(planned, line.format)};
   terminal.write(render(planned, Format::table));
