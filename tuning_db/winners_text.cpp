@@ -317,8 +317,8 @@ ParsedWinners parse_winners_text(std::string_view text, std::string_view name) {
   ParsedWinners parsed;
   while (lines.next()) {
     if (parsed.defects.size() == kMostDefects) {
-      parsed.defects.push_back(fmt::format("{}: {} lines were refused, the rest is not read",
-                                           lines.line().place(), kMostDefects));
+      parsed.unread = fmt::format("{}: {} lines were refused, the rest is not read",
+                                  lines.line().place(), kMostDefects);
       break;
     }
     try {

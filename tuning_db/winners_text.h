@@ -44,8 +44,8 @@ struct ParsedWinners {
     std::string place;  ///< "card.csv:8"
   };
   std::vector<Row> rows;
-  std::vector<std::string> defects;  ///< with their places, in the order of lines; after the
-                                     ///< 10,000th nothing more is read
+  std::vector<std::string> defects;  ///< with their places, in the order of lines
+  std::string unread;                ///< why reading ended, after 10,000 defects; else empty
 };
 
 /// Throws DatabaseError when the text is none of ours, with `name` and the line.
