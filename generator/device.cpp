@@ -56,7 +56,7 @@ const std::vector<KnownPart>& parts() {
        "NVIDIA H100 SXM datasheet; Hopper architecture whitepaper"},
       {"h200",
        part("NVIDIA H200", {9, 0, true}, 132, 60 * kMiB, 141 * kGiB, 4800e9, 1.98e9, 989.4e12),
-       "NVIDIA H200 SXM datasheet; L2, which it does not give, from a card's driver (580.159.04)"},
+       "NVIDIA H200 SXM datasheet; L2, which it does not give, as the driver says it (580.159.04)"},
   };
   return list;
 }

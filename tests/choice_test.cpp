@@ -237,13 +237,14 @@ TEST_SUITE("plan") {
     CHECK(open.known == 2);
     CHECK(open.trials.at(64).passed() == 1);
     CHECK(open.trials.at(1).passed() == 0);
-    CHECK_FALSE(open.done({.fewest = 1}));
+    CHECK_FALSE(open.done({.fewest = 1}, false));
     history.add(row(kSmall, 1, {10}));
     open = open_tasks(tasks, history, policies);
-    CHECK(open.done({.fewest = 1}));
-    CHECK_FALSE(open.done({.fewest = 2}));
+    CHECK(open.done({.fewest = 1}, false));
+    CHECK_FALSE(open.done({.fewest = 2}, false));
+    CHECK(open.done({.fewest = 2}, true));  // the budget ended that search, and it has its winners
     open.tasks.front().candidate.origin = Origin::neighbour;
-    CHECK_FALSE(open.done({.fewest = 1}));
+    CHECK_FALSE(open.done({.fewest = 1}, true));
   }
 
   TEST_CASE("quick compiles at least sixty candidates for a real GPU, an emulated one only a few") {
@@ -254,8 +255,10 @@ TEST_SUITE("plan") {
     CHECK(make_plan(request, device).candidates >= 60);
     CHECK(make_plan(request, device).patience.fewest >= 40);
     CHECK(make_plan(request, device).budget < std::chrono::seconds(20));
+    CHECK(make_plan(request, device).once);
     request.max_candidates = 5;
     request.budget = std::chrono::seconds(3);
+    CHECK_FALSE(make_plan(request, device).once);  // who gives limits may ask for more than before
     CHECK(make_plan(request, device).candidates == 5);
     CHECK(make_plan(request, device).budget == std::chrono::seconds(3));
   }

@@ -63,7 +63,13 @@ class CliProcess {
   CliProcess(const CliProcess&) = delete;
   CliProcess& operator=(const CliProcess&) = delete;
 
+  pid_t pid() const { return pid_; }
   void signal(int number) const { ::kill(pid_, number); }
+  bool running() const {
+    siginfo_t ended{};
+    waitid(P_PID, pid_, &ended, WEXITED | WNOHANG | WNOWAIT);
+    return ended.si_pid == 0;
+  }
 
   CliResult wait() {
     int status = 0;

@@ -171,7 +171,7 @@ TEST_SUITE("db command") {
         << std::ifstream(text).rdbuf() << "4096,4096,0,bf16,\x1b[2Jgraph" << std::string(19, ',')
         << "\"\"\n";
     const CliResult evil = run_cli("db import " + (folder / "evil.csv").string(), with_db(own));
-    CHECK(contains(evil.err, "evil.csv:10: '?[2Jgraph' is no launch policy"));
+    CHECK(contains(evil.err, "evil.csv:11: '?[2Jgraph' is no launch policy"));
     CHECK_FALSE(contains(evil.err + evil.out, "\x1b"));
     CHECK(run_cli("db import " + (folder / "none.csv").string(), with_db(own)).code == 1);
     CHECK(run_cli("db import", with_db(own)).code == 2);

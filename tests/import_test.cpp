@@ -122,11 +122,11 @@ TEST_SUITE("import") {
       return result.refused[0];
     };
     CHECK(refusal(",4.500,4.455,", ",0.500,0.455,") ==
-          "card.csv:8: 0.500 us is less than the 2.735 us that reading the weights takes");
-    CHECK(refusal(",64,9.250,9.158,", ",1048576,9.250,9.158,").starts_with("card.csv:9: "));
-    CHECK(refusal(",0.850,", ",1.120,") == "card.csv:8: F = 1.120 exceeds 1.1");
-    CHECK(refusal(",4.500,4.455,", ",nan,nan,").starts_with("card.csv:8: timing value nan"));
-    CHECK(refusal(",4.500,4.455,", ",inf,4.455,").starts_with("card.csv:8: timing value inf"));
+          "card.csv:9: 0.500 us is less than the 2.735 us that reading the weights takes");
+    CHECK(refusal(",64,9.250,9.158,", ",1048576,9.250,9.158,").starts_with("card.csv:10: "));
+    CHECK(refusal(",0.850,", ",1.120,") == "card.csv:9: F = 1.120 exceeds 1.1");
+    CHECK(refusal(",4.500,4.455,", ",nan,nan,").starts_with("card.csv:9: timing value nan"));
+    CHECK(refusal(",4.500,4.455,", ",inf,4.455,").starts_with("card.csv:9: timing value inf"));
   }
 
   TEST_CASE("a row of a grouped problem whose config is for dense ones only is refused") {
@@ -146,12 +146,12 @@ TEST_SUITE("import") {
     REQUIRE(grouped != std::string::npos);
     const std::string line = text.substr(grouped, text.find('\n', grouped + 1) - grouped);
     CHECK(refusal(line, with(line, own, "\"" + split + "\"")) ==
-          "card.csv:10: its card cannot run it: schedule split_k is not for grouped kernels");
+          "card.csv:11: its card cannot run it: schedule split_k is not for grouped kernels");
     CHECK(refusal(line, with(line, own, "\"family=mma,act=bf16,block_m=8,num_stages=64\""))
-              .starts_with("card.csv:10: its card cannot run it: "));
+              .starts_with("card.csv:11: its card cannot run it: "));
     // Its time is right for the one expert of a token, and a lie for the 32 of 512 tokens.
     CHECK(refusal(line, with(line, ",1,8,1,", ",505,512,512,"))
-              .starts_with("card.csv:10: 6.500 us is less than the "));
+              .starts_with("card.csv:11: 6.500 us is less than the "));
   }
 
   TEST_CASE("a row whose kind and experts disagree is refused by name") {

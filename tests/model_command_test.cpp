@@ -251,6 +251,7 @@ TEST_SUITE("model_command") {
     const CliResult both = run_cli(options + kConfigs, model.variables("two.db"));
     REQUIRE_MESSAGE(both.code == 0, both.err);
     CHECK(contains(both.err, "shapes 0/6, emulated:h100: "));
+    CHECK(contains(both.err, " on 2 devices, an estimate"));
     const Json document = Json::parse(both.out);
     CHECK(choices(document) == choices(Json::parse(model.run(kConfigs).out)));
     // The parent itself had nothing to measure.
@@ -263,6 +264,33 @@ TEST_SUITE("model_command") {
     process.signal(SIGINT);
     CHECK(process.wait().code == 130);
     CHECK(run_cli(options + kConfigs, model.variables("stopped.db")).code == 0);
+  }
+
+  TEST_CASE("while several devices work, the parent holds none of them") {
+    const Model model;
+    const auto contexts = model.folder / "contexts";
+    std::filesystem::create_directory(contexts);
+    std::string options = model.options;
+    options.replace(0, options.find("--effort"), "--device emulated:h100,emulated:h100 ");
+    std::vector<std::string> variables = model.variables();
+    variables.push_back("NVFP4_EMULATOR_CONTEXTS=" + contexts.string());
+    CliProcess process(options + kConfigs, variables);
+    bool two = false;
+    bool parent_too = false;
+    while (process.running()) {
+      std::set<std::string> holders;
+      for (const auto& file : std::filesystem::directory_iterator(contexts)) {
+        const std::string pid = file.path().stem();
+        // A process that was killed leaves its file.
+        if (std::filesystem::exists("/proc/" + pid)) holders.insert(pid);
+      }
+      const bool parent = holders.contains(std::to_string(process.pid()));
+      two = two || (!parent && holders.size() >= 2);
+      parent_too = parent_too || (parent && holders.size() > 2);
+    }
+    CHECK(process.wait().code == 0);
+    CHECK(two);
+    CHECK_FALSE(parent_too);
   }
 
   TEST_CASE("cards that differ do not share the work") {

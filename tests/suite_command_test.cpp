@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -64,6 +65,21 @@ TEST_SUITE("bench") {
     const std::string drawn = path(folder, "h100.svg");
     CHECK(run(folder, "bench --from " + published + ".json --plot " + drawn).code == 0);
     CHECK(contents(drawn) == contents(published + ".svg"));
+  }
+
+  TEST_CASE("the published runs of two cards make a history that is judged") {
+    const TemporaryFolder folder;
+    const std::string database = path(folder, "history.db");
+    const std::string script = "NVFP4_TUNE=" NVFP4_BINARY_DIR
+                               "/nvfp4-tune " NVFP4_SOURCE_DIR "/examples/history.sh " +
+                               database + " 2> " + path(folder, "said.txt");
+    REQUIRE(std::system(script.c_str()) == 0);
+    const std::string said = contents(path(folder, "said.txt"));
+    CHECK(contains(said, "recorded as run 7 of "));
+    // Another program, the same kernels: what the clock says then is the card's noise.
+    CHECK(contains(said, "against run 6: 72 unchanged"));
+    CHECK(run(folder, "compare latest~1 latest --fail-on-regression --db " + database).code == 0);
+    CHECK(std::system(script.c_str()) != 0);  // it replaces nothing
   }
 
   TEST_CASE("a suite is shown, kept and drawn, and everything in it is modelled") {

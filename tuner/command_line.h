@@ -59,6 +59,7 @@ struct CommandLine {
   Effort effort = Effort::full;
   std::optional<std::chrono::milliseconds> budget;
   int jobs = 0;            ///< compile processes; 0: by cores and memory
+  int tuners = 1;          ///< of this machine, one a device, that share its cores and memory
   int max_candidates = 0;  ///< for each M; 0: by effort
   bool force = false;
   bool wait = true;     ///< for another tuner on the same card

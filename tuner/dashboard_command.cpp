@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is shown is a merged copy: only rows that were found sound go into it, and raw samples,
-// whose quartiles the rows hold, stay behind.
+// whose quartiles the rows hold, stay behind. So does the lower half of the digits of what follows
+// from the times: noise that no compression removes, 3.3 of 17.5 MB with 200,000 rows.
 #include "tuner/dashboard_command.h"
 
 #include <fmt/format.h>
@@ -92,7 +93,13 @@ Copied copy_of(const std::vector<Chosen>& chosen, const Terminal& terminal) {
   const PrivateFolder folder;
   const std::string path = folder.path() / "copy.db";
   Merger::Rewrite rewrite;
-  rewrite.measurement = [](Measurement& row) { row.samples_us.clear(); };
+  rewrite.measurement = [](Measurement& row) {
+    row.samples_us.clear();
+    Timing& t = row.timing;
+    for (double* value : {&t.gbps, &t.pct_ceiling, &t.tflops, &t.f, &t.launch_us}) {
+      *value = static_cast<float>(*value);
+    }
+  };
   Copied copied;
   {
     TuningDb copy(path, Access::read_write);

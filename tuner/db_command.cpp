@@ -188,6 +188,7 @@ Answered run_import(const CommandLine& line, const Terminal& terminal) {
   for (const std::string& path : line.db_request.files) {
     const ImportResult result = import_file(database, path);
     for (const std::string& refused : result.refused) warn(terminal, "refused: " + refused);
+    if (!result.unread.empty()) warn(terminal, result.unread);
     if (!result.refused.empty()) answered.code = ExitCode::failed;
     answered.text += fmt::format("{}: {} winners taken as hints, {} rows refused\n", path,
                                  result.winners, result.refused.size());

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "generator/template_bundle.h"
@@ -145,11 +146,11 @@ Answered run_model(CommandLine line, const Terminal& terminal) {
   check_tokens(line, shapes);
   const std::vector<std::string> devices = device_list(line.device);
   if (!devices.empty()) line.device = devices.front();
-  const Gpu gpu = open_gpu(line, terminal);
-  const Device& device = gpu.facts();
+  std::optional<Gpu> gpu = open_gpu(line, terminal);
+  const Device device = gpu->facts();
   const TuneRequest request = tune_request(line, device);
-  const Toolchain toolchain{.nvrtc = Compiler::open(gpu.driver().version()).version(),
-                            .driver = driver_name(gpu.driver()),
+  const Toolchain toolchain{.nvrtc = Compiler::open(gpu->driver().version()).version(),
+                            .driver = driver_name(gpu->driver()),
                             .template_digest = template_digest()};
   TuningDb database = open_database(line, terminal);
   const ModelPlan plan = make_model_plan(shapes, request, device, toolchain, database, line.shard);
@@ -157,13 +158,19 @@ Answered run_model(CommandLine line, const Terminal& terminal) {
                          .tps = line.tps,
                          .shard = line.shard,
                          .request = request,
-                         .device = device};
+                         .device = device,
+                         .devices = std::max<size_t>(1, devices.size())};
   const Table planned = plan_table(plan, scope);
   if (line.plan) return {.text = render(planned, line.format)};
   terminal.write(render(planned, Format::table));
-  if (devices.size() > 1) tune_on_devices(line, devices, key_of(device), plan, terminal);
+  if (devices.size() > 1) {
+    // A context here would be one more process on the first card, which that card's tuner refuses.
+    gpu.reset();
+    tune_on_devices(line, devices, key_of(device), plan, terminal);
+    gpu = open_device(line.device).gpu;
+  }
   // After several devices: whatever one of them has left, and the winners that are there now.
-  const OpenWorkshop workshop(line, gpu, terminal);
+  const OpenWorkshop workshop(line, *gpu, terminal);
   ModelRun run(request, *workshop, terminal, database);
   const ExitCode code = run.run(plan);
   for (const std::string& warning : database.warnings()) warn(terminal, warning);

@@ -89,6 +89,7 @@ class DeviceRun {
     Message request;
     request.header = {{"arguments", line_.arguments},
                       {"device", device.name},
+                      {"tuners", devices_.size()},
                       {"key", key_text(key_)},
                       {"n", shape.n},
                       {"k", shape.k},
@@ -173,6 +174,7 @@ struct ShapeService::State {
   explicit State(const nlohmann::json& header)
       : line(parse_command_line(header.at("arguments").get<std::vector<std::string>>())) {
     line.device = header.at("device").get<std::string>();
+    line.tuners = header.at("tuners").get<int>();
     gpu.emplace(open_device(line.device).gpu);
     const std::string key = key_text(key_of(gpu->facts()));
     if (key != header.at("key")) {

@@ -161,7 +161,12 @@ Table plan_table(const ModelPlan& plan, const ModelScope& scope) {
   table.facts["wanted"] = wanted;
   table.facts["known"] = known;
   table.facts["candidates"] = limits.candidates;
-  table.facts["seconds"] = plan.seconds;
+  // Devices take whole shapes.
+  double longest = 0;
+  for (const PlannedShape& planned : plan.shapes) longest = std::max(longest, planned.seconds);
+  const double seconds = std::max(longest, plan.seconds / static_cast<double>(scope.devices));
+  table.facts["devices"] = scope.devices;
+  table.facts["seconds"] = seconds;
   std::string share;
   if (scope.shard.count > 1) {
     share = fmt::format(" (shard {} of {})", scope.shard.index, scope.shard.count);
@@ -169,8 +174,10 @@ Table plan_table(const ModelPlan& plan, const ModelScope& scope) {
   table.notes.push_back(fmt::format("{} of {} shapes{}, {}, {} winners of which {} are known",
                                     plan.shapes.size(), plan.all_shapes, share,
                                     tokens_text(request.tokens), wanted, known));
-  table.notes.push_back(fmt::format("up to {} candidates for each M; about {}, an estimate",
-                                    limits.candidates, time_text(plan.seconds)));
+  table.notes.push_back(fmt::format(
+      "up to {} candidates for each M; about {}{}, an estimate", limits.candidates,
+      time_text(seconds),
+      scope.devices > 1 ? fmt::format(" on {} devices", scope.devices) : std::string()));
   return table;
 }
 

@@ -19,6 +19,7 @@ struct ModelScope {
   Shard shard;
   const TuneRequest& request;
   const Device& device;
+  size_t devices = 1;  ///< that share the shapes
 };
 
 /// A shape and the winners that it has now.

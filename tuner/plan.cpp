@@ -37,6 +37,7 @@ Plan make_plan(const TuneRequest& request, const Device& device) {
   if (request.max_candidates > 0) plan.candidates = request.max_candidates;
   if (!request.configs.empty()) plan.patience = Patience();
   if (request.budget) plan.budget = *request.budget;
+  plan.once = quick && request.max_candidates == 0 && request.configs.empty() && !request.budget;
   return plan;
 }
 
@@ -59,10 +60,11 @@ std::vector<Task> merge_tasks(std::span<const std::vector<Candidate>> lists,
   return tasks;
 }
 
-bool OpenTasks::done(const Patience& patience) const {
+bool OpenTasks::done(const Patience& patience, bool answered) const {
   return std::all_of(tasks.begin(), tasks.end(), [&](const Task& task) {
     if (task.candidate.suspect || task.candidate.due()) return false;
-    return std::all_of(task.tokens.begin(), task.tokens.end(),
+    return answered ||
+           std::all_of(task.tokens.begin(), task.tokens.end(),
                        [&](int64_t m) { return trials.at(m).wanted(patience) == 0; });
   });
 }

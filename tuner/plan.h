@@ -23,6 +23,7 @@ struct Plan {
   int finalists = 8;   ///< of each M and policy
   int probes = 3;      ///< of a gap between two Ms: find where winners change to 1/2^probes of it
   std::chrono::milliseconds budget{0};  ///< for trying candidates
+  bool once = false;  ///< where all winners stand, nothing more is tried, even if time ran out then
 };
 
 /// What the request asks for, completed by the effort: quick ends within 20 s at one M on 16 cores,
@@ -40,7 +41,9 @@ struct OpenTasks {
   int known = 0;                     ///< (config, M) pairs that it settles
   std::map<int64_t, Trials> trials;  ///< of the past, by M
 
-  bool done(const Patience& patience) const;  ///< with every M that is still wanted
+  /// Nothing is left that must be tried, and either `answered` or patience is at its end with
+  /// every M that is still wanted.
+  bool done(const Patience& patience, bool answered) const;
 };
 OpenTasks open_tasks(std::span<const Task> tasks, const History& history,
                      std::span<const Policy> policies);

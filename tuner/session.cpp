@@ -24,10 +24,11 @@ std::string worker_device(const CommandLine& line, const Gpu& gpu) {
   return gpu.emulated() ? "emulated:h100" : std::to_string(gpu.ordinal());
 }
 
-// As many compile processes as cores, leaving one for the GPU worker, and as memory allows.
-int default_jobs(bool emulated) {
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  const int64_t memory = int64_t{sysconf(_SC_AVPHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+// As many compile processes as cores, leaving one for the GPU worker, and as memory allows: of this
+// tuner's share of both.
+int default_jobs(bool emulated, int tuners) {
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / tuners);
+  const int64_t memory = int64_t{sysconf(_SC_AVPHYS_PAGES)} * sysconf(_SC_PAGESIZE) / tuners;
   const auto by_memory = static_cast<int>(std::max<int64_t>(1, memory / kBytesPerCompile));
   return std::max(1, std::min(emulated ? cores : cores - 1, by_memory));
 }
@@ -103,7 +104,7 @@ OpenWorkshop::OpenWorkshop(const CommandLine& line, const Gpu& gpu, const Termin
                 .compiler = compiler_,
                 .cache = cache_,
                 .cache_options = options_,
-                .jobs = line.jobs > 0 ? line.jobs : default_jobs(gpu.emulated()),
+                .jobs = line.jobs > 0 ? line.jobs : default_jobs(gpu.emulated(), line.tuners),
                 .progress = progress_,
                 .stopped = terminal.interrupted,
                 .disturbance = claim_.disturbance()} {}

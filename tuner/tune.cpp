@@ -70,6 +70,7 @@ class Tuning {
   void try_candidates();
   std::optional<Choice> choose(int64_t m, Policy policy);
   std::optional<Choice> known_choice(int64_t m, Policy policy);
+  bool chosen(int64_t m);
   std::vector<Measurement> finals(int64_t m, Policy policy,
                                   const std::vector<KernelConfig>& configs);
   Winner verified(Winner winner, const KernelConfig& fallback);
@@ -148,9 +149,7 @@ SearchOptions Tuning::search_options(int64_t m) {
                         .suspects = suspects_};
   // An emulated device's winners are the model's own opinion.
   if (device_.emulated) return options;
-  const bool chosen = std::all_of(request_.policies.begin(), request_.policies.end(),
-                                  [&](Policy policy) { return known_choice(m, policy); });
-  PastWinners past = past_winners(db_.winners(), key_, request_.problem, m, chosen);
+  PastWinners past = past_winners(db_.winners(), key_, request_.problem, m, chosen(m));
   options.winners = std::move(past.winners);
   options.neighbours = std::move(past.neighbours);
   return options;
@@ -183,7 +182,9 @@ void Tuning::try_candidates() {
   const Pipeline::Clock::time_point deadline = Pipeline::Clock::now() + plan.budget;
   OpenTasks open = open_tasks(tasks, history_, request_.policies);
   outcome_.known = open.known;
-  if (open.done(plan.patience)) return;
+  const bool answered = plan.once && std::all_of(request_.tokens.begin(), request_.tokens.end(),
+                                                 [&](int64_t m) { return chosen(m); });
+  if (open.done(plan.patience, answered)) return;
   const auto suspect = [](const Task& task) { return task.candidate.suspect; };
   if (std::any_of(open.tasks.begin(), open.tasks.end(), suspect)) {
     // The others first; a suspect keeps its place among them, as if nothing had happened.
@@ -220,6 +221,11 @@ std::optional<Choice> Tuning::known_choice(int64_t m, Policy policy) {
     if (!stale) return Choice{std::move(winner), *evidence, Answer::database};
   }
   return std::nullopt;
+}
+
+bool Tuning::chosen(int64_t m) {
+  return std::all_of(request_.policies.begin(), request_.policies.end(),
+                     [&](Policy policy) { return known_choice(m, policy).has_value(); });
 }
 
 // Rows of the finals, stored; only those that passed. Empty when the user wants to stop.

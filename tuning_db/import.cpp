@@ -31,7 +31,7 @@ void take(Merger& merger, RunRecord run, FoundedWinner found, const std::string&
 
 ImportResult import_winners(TuningDb& into, std::string_view text, std::string_view name) {
   ParsedWinners parsed = parse_winners_text(text, name);
-  ImportResult result{.refused = std::move(parsed.defects)};
+  ImportResult result{.refused = std::move(parsed.defects), .unread = std::move(parsed.unread)};
   Merger merger(into);
   for (ParsedWinners::Row& row : parsed.rows) {
     take(merger, std::move(row.run), std::move(row.winner), row.place, result);

@@ -15,6 +15,7 @@ namespace nvfp4 {
 struct ImportResult {
   int64_t winners = 0;               ///< taken, those that were there already included
   std::vector<std::string> refused;  ///< one line each: where, and why
+  std::string unread;                ///< why the rest of a text was not read; else empty
 };
 
 /// Winners of `text` (winners_text.h), in one transaction. Throws DatabaseError when the whole is

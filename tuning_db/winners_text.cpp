@@ -50,6 +50,7 @@ constexpr std::array<std::string_view, kColumns> kNames = {
     "gbps",       "pct_ceiling", "tflops",  "f",      "clock_mhz",       "registers",
     "smem_bytes", "code_hash",   "nvrtc",   "driver", "template_digest", "config"};
 
+constexpr std::string_view kUnnamedCard = "a card that winners were shipped for";
 constexpr size_t kShown = 64;            // bytes of a stranger's text in a message
 constexpr size_t kMostDefects = 10'000;  // lines so bad that the rest is not worth the time
 // The source is not in the text: what was run is the machine code, and its hash is.
@@ -216,10 +217,17 @@ class Text {
   const Line& line() const { return line_; }
 
   std::string_view fact(std::string_view key) {
+    const std::optional<std::string_view> value = optional_fact(key);
+    if (value) return *value;
+    next();
+    line_.refuse(fmt::format("'{} = ...' is missing", key));
+  }
+
+  std::optional<std::string_view> optional_fact(std::string_view key) {
     const std::string prefix = fmt::format("{} = ", key);
-    if (!next() || !line_.text.starts_with(prefix)) {
-      line_.refuse(fmt::format("'{}...' is missing", prefix));
-    }
+    Text ahead = *this;
+    if (!ahead.next() || !ahead.line_.text.starts_with(prefix)) return std::nullopt;
+    *this = ahead;
     return line_.text.substr(prefix.size());
   }
 
@@ -232,7 +240,11 @@ Device device_of(Text& text) {
   if (!text.next() || text.line().text != kTitle) {
     text.line().refuse(fmt::format("does not begin with '{}'", kTitle));
   }
-  Device device{.name = "a card that winners were shipped for"};
+  Device device{.name = std::string(kUnnamedCard)};
+  if (const std::optional<std::string_view> card = text.optional_fact("card")) {
+    device.name = clean_text(*card, kShortText);
+    if (device.name != *card) text.line().refuse("card is too long or not clean");
+  }
   const std::optional<Arch> arch = parse_arch(text.fact("arch"));
   if (!arch) text.line().refuse("unknown arch");
   device.arch = *arch;
@@ -242,6 +254,15 @@ Device device_of(Text& text) {
   device.memory_bandwidth = 100e9 * number_of<int>(text.fact("bandwidth_class"), text.line());
   if (const auto error = record_error(key_of(device))) text.line().refuse(*error);
   return device;
+}
+
+/// What the driver calls the card; empty when no run says it.
+std::string name_of(const DeviceKey& card, TuningDb& database) {
+  std::string name;
+  for (const RunRecord& run : database.runs()) {
+    if (run.device == card && run.device_name != kUnnamedCard) name = run.device_name;
+  }
+  return name;
 }
 
 auto sort_key(const Winner& w) {
@@ -267,10 +288,11 @@ std::string winners_text(TuningDb& database) {
   std::map<int64_t, Measurement> evidence;
   for (Measurement& row : database.measurements()) evidence[row.id] = std::move(row);
 
+  const std::string card = name_of(key, database);
   std::string text = fmt::format(
-      "{}\narch = {}\nsm_count = {}\nl2_bytes = {}\nsmem_per_block = {}\n"
+      "{}\n{}arch = {}\nsm_count = {}\nl2_bytes = {}\nsmem_per_block = {}\n"
       "bandwidth_class = {}\n{}\n",
-      kTitle, sm_name(key.arch), key.sm_count, key.l2_bytes, key.smem_per_block,
+      kTitle, card.empty() ? "" : fmt::format("card = {}\n", card), sm_name(key.arch), key.sm_count, key.l2_bytes, key.smem_per_block,
       key.bandwidth_class, fmt::join(kNames, ","));
   for (const Winner& w : winners) {
     const Measurement& m = evidence.at(w.evidence);
@@ -295,8 +317,8 @@ ParsedWinners parse_winners_text(std::string_view text, std::string_view name) {
   ParsedWinners parsed;
   while (lines.next()) {
     if (parsed.defects.size() == kMostDefects) {
-      parsed.defects.push_back(fmt::format("{}: {} lines were refused, the rest is not read",
-                                           lines.line().place(), kMostDefects));
+      parsed.unread = fmt::format("{}: {} lines were refused, the rest is not read",
+                                  lines.line().place(), kMostDefects);
       break;
     }
     try {

@@ -3,6 +3,7 @@
 // winner a line, sorted, dense ones first. Databases that are shipped are made of it.
 //
 //   # NVFP4 winners, version 1
+//   card = NVIDIA H100 80GB HBM3      for people; may be left out
 //   arch = sm_90a                     facts of the card: what makes another one the same
 //   sm_count = 132
 //   l2_bytes = 52428800
@@ -43,8 +44,8 @@ struct ParsedWinners {
     std::string place;  ///< "card.csv:8"
   };
   std::vector<Row> rows;
-  std::vector<std::string> defects;  ///< with their places, in the order of lines; after the
-                                     ///< 10,000th nothing more is read
+  std::vector<std::string> defects;  ///< with their places, in the order of lines
+  std::string unread;                ///< why reading ended, after 10,000 defects; else empty
 };
 
 /// Throws DatabaseError when the text is none of ours, with `name` and the line.

@@ -60,10 +60,11 @@ export function readCeiling(app: App, row: number): number {
   return stored > 0 ? stored : (percent[row] as number) > 0 ? ((gbps[row] as number) / (percent[row] as number)) * 100 : 0;
 }
 
-/** The series that the address names, else the first that passes the filters and has a time. */
+/** The series that the address names, else the first of those that pass the filters with the most runs. */
 export function currentSeries(app: App): Series | undefined {
   const named = app.all.find((series) => seriesKey(series) === app.state.series);
-  return named ?? app.visible.find((series) => series.points.length > 0) ?? app.visible[0];
+  const most = app.visible.reduce((longest, series) => Math.max(longest, series.points.length), 0);
+  return named ?? app.visible.find((series) => series.points.length === most);
 }
 
 export const openSeries = (app: App, series: Series, page: Page = 'history'): void =>

@@ -106,15 +106,15 @@ export function roofline(n: number, k: number, m: number): number {
 export function addMeasurement(database: Database, id: number, subject: Subject, timing: Timing): void {
   const { n, k, ...columns } = subject;
   const ok = (timing.verdict ?? 'ok') === 'ok';
-  // Medians are of float32 samples, quartiles too.
+  // Medians are of float32 samples, quartiles too; what follows from them is rounded like them for a page.
   const us = ok ? Math.fround(timing.us) : 0;
-  const per = (value: number): number => (ok ? value / us : 0);
+  const per = (value: number): number => (ok ? Math.fround(value / us) : 0);
   const gbps = per((n * k * 0.5625) / 1e3);
   insert(database, 'measurement', {
     id, ...columns, verdict: timing.verdict ?? 'ok', text: timing.text ?? '', median_us: us, q1_us: Math.fround(us * 0.996), q3_us: Math.fround(us * 1.005),
-    samples: ok ? (timing.samples ?? 15) : 0, gbps, pct_ceiling: (gbps / kStream) * 100, tflops: per((2 * n * k * subject.m) / 1e6),
+    samples: ok ? (timing.samples ?? 15) : 0, gbps, pct_ceiling: Math.fround((gbps / kStream) * 100), tflops: per((2 * n * k * subject.m) / 1e6),
     f: per(roofline(n, k, subject.m)), clock_mhz: ok ? 1965 + (id % 3) * 7 : 0, throttled: id % 97 === 0 ? 1 : 0, samples_us: new Uint8Array(0),
-    launch_us: roofline(n, k, 1), temperature_c: 51 + (id % 9),
+    launch_us: Math.fround(roofline(n, k, 1)), temperature_c: 51 + (id % 9),
   });
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -111,6 +112,19 @@ Context& primary_context(DriverState& driver, CUdevice device) {
   return *driver.contexts.find(driver.primary[device]);
 }
 
+/// Keeps a file PID.DEVICE in the folder of NVFP4_EMULATOR_CONTEXTS while the context is there.
+void list_context(CUdevice device, bool there) {
+  const char* folder = std::getenv("NVFP4_EMULATOR_CONTEXTS");
+  if (folder == nullptr) return;
+  const std::string path =
+      std::string(folder) + "/" + std::to_string(getpid()) + "." + std::to_string(device);
+  if (!there) {
+    std::remove(path.c_str());
+  } else if (std::FILE* file = std::fopen(path.c_str(), "w")) {
+    std::fclose(file);
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -199,7 +213,7 @@ CUresult CUDAAPI cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
       if (driver.sticky != CUDA_SUCCESS) return driver.sticky;
       primary.device = std::make_unique<EmulatedDevice>(*part, driver.script, driver.options);
     }
-    ++primary.retained;
+    if (++primary.retained == 1) list_context(device, true);
     *context = primary.handle;
     return CUDA_SUCCESS;
   });
@@ -210,7 +224,9 @@ CUresult CUDAAPI cuDevicePrimaryCtxRelease(CUdevice device) {
     if (!device_of(device)) return CUDA_ERROR_INVALID_DEVICE;
     Context& primary = primary_context(driver, device);
     if (primary.retained == 0) return CUDA_ERROR_INVALID_CONTEXT;
-    if (--primary.retained == 0) driver.clear(primary);
+    if (--primary.retained > 0) return CUDA_SUCCESS;
+    driver.clear(primary);
+    list_context(device, false);
     return CUDA_SUCCESS;
   });
 }

@@ -3,7 +3,8 @@
  * the last fault was, and scripted failures for tests. Plain C; find the functions with dlsym.
  *
  * Environment, read at cuInit: NVFP4_EMULATOR_FAULTS (a script, see nvfp4_emulator_inject) and
- * NVFP4_EMULATOR_THREADS (host threads a kernel may use, default all). */
+ * NVFP4_EMULATOR_THREADS (host threads a kernel may use, default all). NVFP4_EMULATOR_CONTEXTS is
+ * a folder in which a process has a file PID.DEVICE while it holds the device's primary context. */
 #pragma once
 
 #include <stddef.h>

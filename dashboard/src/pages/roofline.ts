@@ -48,25 +48,44 @@ function groups(points: readonly Point[]): [string, Point[]][] {
   return list;
 }
 
+/** What one card can do, as its runs say it. */
+interface Ceiling {
+  readonly name: string;
+  readonly value: number;
+}
+
+// A rate that a run has measured counts before one that follows from a row's share, which is rounded.
+function ceilingsOf(points: readonly Point[], what: string, unit: string, measured: (point: Point) => number, implied: (point: Point) => number): Ceiling[] {
+  const cards = [...new Set(points.map((point) => point.series.device))];
+  return cards.flatMap((card) => {
+    const own = points.filter((point) => point.series.device === card);
+    const value = highest(own.map(measured)) || highest(own.map(implied));
+    const name = cards.length > 1 ? shown(card.name, 28) : what;
+    return value > 0 ? [{ name: `${name}: ${integer(value)} ${unit}`, value }] : [];
+  });
+}
+
 interface Side {
   readonly x: (point: Point) => number;
   readonly y: (point: Point) => number;
   readonly xName: string;
   readonly yName: string;
-  readonly ceiling: number;
-  readonly ceilingName: string;
+  readonly ceilings: readonly Ceiling[];
   readonly log: boolean;
 }
 
 function scatter(app: App, points: readonly Point[], side: Side): Option {
   const colors = hues();
-  const mark = side.ceiling > 0 ? { markLine: { symbol: 'none', silent: true, data: [rule({ yAxis: side.ceiling }, side.ceilingName, ink('accent'))] } } : {};
+  const ceiling = highest(side.ceilings.map(({ value }) => value));
+  // Two cards may compute alike: their names stand at both ends.
+  const lines = side.ceilings.map(({ name, value }, i) => rule({ yAxis: value }, name, ink('accent'), i % 2 === 0 ? 'End' : 'Start'));
+  const mark = lines.length > 0 ? { markLine: { symbol: 'none', silent: true, data: lines } } : {};
   return {
     tooltip: { trigger: 'item', formatter: (item: unknown) => tip(app, (item as { data: { point: Point } }).data.point) },
     legend: { type: 'plain', top: 4, left: 4, itemWidth: 8, itemHeight: 8, itemGap: 12, textStyle: { color: ink('muted'), fontSize: 12 } },
     grid: { left: 8, right: 24, top: 90, bottom: 34, containLabel: true },
     xAxis: powersOfTwo(side.xName, points.map((point) => Math.log2(side.x(point))), side.log ? 2 : 1),
-    yAxis: upright(side.yName, { type: side.log ? 'log' : 'value', ...(side.log ? {} : { min: 0 }), max: (range: { max: number }) => highest([range.max, side.ceiling]) * (side.log ? 1.6 : 1.08), axisLabel: { color: ink('muted'), fontSize: 11, formatter: (v: number) => integer(v) } }),
+    yAxis: upright(side.yName, { type: side.log ? 'log' : 'value', ...(side.log ? {} : { min: 0 }), max: (range: { max: number }) => highest([range.max, ceiling]) * (side.log ? 1.6 : 1.08), axisLabel: { color: ink('muted'), fontSize: 11, formatter: (v: number) => integer(v) } }),
     series: groups(points).map(([name, members], i) => ({
       name, type: 'scatter', symbol: symbols[i], symbolSize: 9, color: colors[i], ...(i === 0 ? mark : {}),
       data: members.map((point) => ({
@@ -115,11 +134,11 @@ function render(host: HTMLElement, app: App): void {
     return;
   }
   const { rows } = app.data;
-  const stream = highest(points.map((point) => readCeiling(app, point.row)));
-  const tensor = highest(points.map((point) => runOf(app, point.row).tensorTflops));
+  const stream = ceilingsOf(points, 'long reads', 'GB/s', (p) => runOf(app, p.row).streamGbps, (p) => readCeiling(app, p.row));
+  const tensor = ceilingsOf(points, 'tensor cores', 'TFLOP/s', (p) => runOf(app, p.row).tensorTflops, () => 0);
   const sides: readonly (readonly [string, Side])[] = [
-    ['Memory', { x: (p) => p.megabytes, y: (p) => rows.gbps[p.row] as number, xName: 'packed weights, MB', yName: 'GB/s', ceiling: stream, ceilingName: `long reads: ${integer(stream)} GB/s`, log: false }],
-    ['Tensor cores', { x: (p) => p.series.m, y: (p) => rows.tflops[p.row] as number, xName: 'tokens M', yName: 'TFLOP/s', ceiling: tensor, ceilingName: `tensor cores: ${integer(tensor)} TFLOP/s`, log: true }],
+    ['Memory', { x: (p) => p.megabytes, y: (p) => rows.gbps[p.row] as number, xName: 'packed weights, MB', yName: 'GB/s', ceilings: stream, log: false }],
+    ['Tensor cores', { x: (p) => p.series.m, y: (p) => rows.tflops[p.row] as number, xName: 'tokens M', yName: 'TFLOP/s', ceilings: tensor, log: true }],
   ];
   const two = el('div', { class: 'two' });
   host.append(two);
@@ -127,7 +146,7 @@ function render(host: HTMLElement, app: App): void {
     const section = panel(title);
     two.append(section);
     drawChart(section, { label: `${title}: ${side.yName} over ${side.xName}; the table below has the numbers`, height: 420, option: scatter(app, points, side), click: (data) => app.explain((data as { row: number }).row) });
-    if (side.ceiling === 0) section.append(el('p', { class: 'note' }, 'The runs of this file do not say this ceiling.'));
+    if (side.ceilings.length === 0) section.append(el('p', { class: 'note' }, 'The runs of this file do not say this ceiling.'));
   }
   const table = panel('');
   host.append(table);

@@ -65,12 +65,12 @@ export function powersOfTwo(name: string, values: readonly number[], step: numbe
   });
 }
 
-/** A thin dashed line across the plot, with its name at the end. */
-export function rule(where: object, label: string, color = ink('muted')): object {
+/** A thin dashed line across the plot, with its name at the end or at the start. */
+export function rule(where: object, label: string, color = ink('muted'), side: 'Start' | 'End' = 'End'): object {
   return {
     ...where,
     lineStyle: { color, type: 'dashed', width: 1.25 },
-    label: { formatter: label, color, fontSize: 11, position: 'insideEndTop', distance: 4 },
+    label: { formatter: label, color, fontSize: 11, position: `inside${side}Top`, distance: 4 },
   };
 }
 

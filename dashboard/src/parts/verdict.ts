@@ -14,10 +14,10 @@ const looks = new Map<string, Look>([
   ['slower', { symbol: '▼', tone: 'slower', rank: 1 }],
   ['faster', { symbol: '▲', tone: 'faster', rank: 2 }],
   ['ambiguous', { symbol: '?', tone: 'doubt', rank: 3 }],
-  ['missing', { symbol: '−', tone: 'doubt', rank: 4 }],
-  ['added', { symbol: '+', tone: 'quiet', rank: 5 }],
-  ['same', { symbol: '=', tone: 'quiet', rank: 6 }],
-  ['unchanged', { symbol: '≡', tone: 'quiet', rank: 7 }],
+  ['same', { symbol: '=', tone: 'quiet', rank: 4 }],
+  ['unchanged', { symbol: '≡', tone: 'quiet', rank: 5 }],
+  ['missing', { symbol: '−', tone: 'doubt', rank: 6 }],
+  ['added', { symbol: '+', tone: 'quiet', rank: 7 }],
   ['ok', { symbol: '✓', tone: 'quiet', rank: 8 }],
 ]);
 
