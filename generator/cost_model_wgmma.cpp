@@ -54,6 +54,7 @@ struct Work {
   double active;    ///< SMs
   double steps;     ///< stages of one output tile
   double tiles;     ///< 64 x 64 weight tiles of one stage
+  double ring;      ///< stages of the ring that there is work for
 };
 
 Work distribute(const KernelConfig& config, const Problem& problem, const LaunchPlan& plan,
@@ -61,15 +62,17 @@ Work distribute(const KernelConfig& config, const Problem& problem, const Launch
   const double rows = double(config.block_n) * config.cluster_n;
   const double output_tiles = std::ceil(double(problem.n) / rows) * plan.tiles_m;
   const double grid = double(plan.grid);
-  const double steps = std::ceil(double(problem.k) / config.block_k);
-  const double rounds = output_tiles * plan.cluster / grid;
+  const double steps = std::ceil(std::ceil(double(problem.k) / config.block_k) / config.cluster_k);
+  const double fair = output_tiles * plan.cluster / grid;
   const bool late = plan.cluster == 3 && grid > kTripleShare * device.sm_count * config.ctas_per_sm;
-  return {.rounds =
-              (config.schedule == Schedule::stream_k ? rounds : std::ceil(rounds)) * (late ? 2 : 1),
+  const double rounds =
+      (config.schedule == Schedule::stream_k ? fair : std::ceil(fair)) * (late ? 2 : 1);
+  return {.rounds = rounds,
           .resident = std::max(1.0, std::ceil(grid / device.sm_count)),
           .active = std::min<double>(device.sm_count, grid),
-          .steps = std::ceil(steps / config.cluster_k),
-          .tiles = config.block_n / 64.0 * k_tiles_per_stage(config)};
+          .steps = steps,
+          .tiles = config.block_n / 64.0 * k_tiles_per_stage(config),
+          .ring = std::min<double>(config.num_stages, std::ceil(rounds * steps))};
 }
 
 // Weights come from memory once, activations stay in L2. Not so under stream-K, where every cluster
@@ -82,8 +85,7 @@ double memory_seconds(const KernelConfig& config, const Problem& problem, int64_
     bytes += std::max(0.0, tokens - kTokenShare * double(device.l2_bytes)) * plan.tiles_n /
              config.cluster_n;
   }
-  const double stages = std::min<double>(config.num_stages, work.rounds * work.steps);
-  const double in_flight = work.active * work.resident * stages * work.tiles * kTileBytes;
+  const double in_flight = work.active * work.resident * work.ring * work.tiles * kTileBytes;
   const double flood = std::max(0.0, in_flight / (kFloodShare * double(device.l2_bytes)) - 1);
   return bytes / (device.memory_bandwidth * kDramEfficiency) * (1 + kFlood * flood);
 }
@@ -103,7 +105,7 @@ double stage_cycles(const KernelConfig& config, const Work& work, const Device& 
   // group of the next stage.
   const double groups = std::max(1.0, double(units_per_warp(config)) * k_tiles_per_stage(config));
   const double held = (1 + 1 / groups + kDrift * (warpgroups - 1)) * use;
-  return power_norm(kRingNorm, {use, (kFillCycles + held) / config.num_stages});
+  return power_norm(kRingNorm, {use, (kFillCycles + held) / work.ring});
 }
 
 double unhidden_seconds(const KernelConfig& config, const Work& work, double clock) {
