@@ -140,7 +140,7 @@ TEST_SUITE("kill") {
     const std::vector<std::string> compiled = lines(log);
     const std::set<std::string> distinct(compiled.begin(), compiled.end());
     CHECK(compiled.size() == distinct.size());
-    CHECK(compiled.size() >= 6);  // at least three candidates for each M
+    CHECK(compiled.size() >= 3);  // candidates, which both Ms may share
     TuningDb database((folder / "tuning.db").string(), Access::read_only);
     CHECK(static_cast<int64_t>(database.measurements().size()) == database.counts().measurements);
     CHECK(database.warnings().empty());
