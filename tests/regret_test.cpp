@@ -50,7 +50,7 @@ std::vector<std::string> texts(const std::vector<KernelConfig>& configs) {
 
 TEST_SUITE("sweep") {
   const Device& h100 = find_part("h100")->device;
-  const auto space = candidates({.n = 4096, .k = 4096, .arch = h100.arch}, 8, h100);
+  const auto space = candidates({.n = 5376, .k = 21504, .arch = h100.arch}, 8, h100);
   const std::span<const KernelConfig> all{space.data(), space.size()};
 
   TEST_CASE("a sample has each config once, and the seed decides which") {
