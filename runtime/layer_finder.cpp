@@ -183,13 +183,15 @@ void LayerFinder::stack_layers() {
   for (size_t begin = 0, end = 0; begin < keyed.size(); begin = end) {
     const std::string& fused = keyed[begin].first.first;
     bool together = true;
+    int64_t rows = 0;
     for (end = begin; end < keyed.size() && keyed[end].first.first == fused; ++end) {
+      rows = padded_rows(rows) + keyed[end].second.n;
       together = together && keyed[end].second.k == keyed[begin].second.k &&
                  keyed[end].first.second == static_cast<int>(end - begin);
     }
     // Of q, k and v all three must be there; of gate and up both.
     const size_t wanted = last_part(fused) == "qkv_proj" ? 3 : 2;
-    together = together && end - begin == wanted;
+    together = together && end - begin == wanted && rows <= kMaxDimension;
     for (size_t i = begin; i < end; ++i) {
       const int index = static_cast<int>(layers.size());
       Nvfp4Layer& layer = keyed[i].second;

@@ -91,8 +91,12 @@ bool NamePattern::matches(std::string_view name) const {
   const size_t count = steps_.size();
   std::vector<char> at(count + 1), next(count + 1);  // steps that could take the next byte
   const auto reach = [&](std::vector<char>& set, size_t i) {
-    set[i] = 1;
-    for (; i < count && steps_[i].optional; ++i) set[i + 1] = 1;
+    // From one that is there already, all that it leads to is there too: a walk of all steps for a
+    // byte, and not one for each.
+    for (; !set[i]; ++i) {
+      set[i] = 1;
+      if (i == count || !steps_[i].optional) return;
+    }
   };
   reach(at, 0);
   for (char c : name) {

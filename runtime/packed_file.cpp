@@ -68,6 +68,7 @@ std::optional<PackedStack> parse_stack(std::string_view text) {
     }
     stack.parts.push_back({.rows = *rows});
   } while (take(text, ","));
+  if (shape_error(stack.stacked_rows(), stack.k)) return std::nullopt;
   for (size_t i = 0; i < stack.parts.size(); ++i) {
     if (!take(text, i == 0 ? " global_scales=" : ",")) return std::nullopt;
     const auto bits = take_number<uint32_t>(text, 16);

@@ -60,6 +60,11 @@ class PackedFile {
   /// The packed weights of a stack, mapped from the file (see SafetensorsFile::bytes).
   std::span<const uint8_t> weights(const PackedStack& stack) { return file_.bytes(*stack.tensor); }
 
+  /// Copies them, and maps nothing. Throws SafetensorsError.
+  void read(const PackedStack& stack, std::span<uint8_t> out) const {
+    file_.read(*stack.tensor, 0, out);
+  }
+
   /// Names of the stacks whose bytes are not those that were written. Reads the whole file, and
   /// maps nothing.
   std::vector<std::string> damaged(int threads) const;

@@ -13,6 +13,7 @@
 #include <cassert>
 #include <cerrno>
 #include <cstring>
+#include <random>
 #include <utility>
 
 #include "runtime/quoted_name.h"
@@ -119,8 +120,9 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
                                      std::vector<TensorEntry> tensors, const Metadata& metadata)
     : path_(path), temporary_(path), tensors_(std::move(tensors)) {
   header_bytes_ = layout_safetensors_header(tensors_, metadata).size();
-  temporary_ += fmt::format(".{}.tmp", getpid());
-  unlink(temporary_.c_str());  // of a process that had this number and died
+  // Not this process's number: containers that share the folder may both be process 7.
+  std::random_device random;
+  temporary_ += fmt::format(".{:08x}{:08x}.tmp", random(), random());
   file_ = FileDescriptor(open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!file_) fail("create");
   const int64_t end = tensors_.empty() ? static_cast<int64_t>(header_bytes_)

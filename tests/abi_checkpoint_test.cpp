@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -120,6 +121,40 @@ TEST_SUITE("abi_checkpoint") {
       REQUIRE(info.packed != nullptr);
       CHECK(std::memcmp(info.packed, packed.bytes.data(), packed.bytes.size()) == 0);
     }
+  }
+
+  TEST_CASE("a packed file that shrinks while it is copied is a status, not a signal") {
+    const TemporaryFolder folder;
+    TensorFile().modelopt("layer", 4096, 4096, 1.0f).write(folder / "model.safetensors");
+    const std::string path = folder / "model.packed";
+    write_packed_file(Checkpoint(folder.path()), path, {});
+    const auto whole = std::filesystem::file_size(path);
+    const OpenedCheckpoint file(path);
+    const nvfp4_stack_info info = file.stack(0);
+    std::vector<uint8_t> bytes(info.packed_bytes);
+    std::vector<float> scales(info.global_scales);
+    const auto pack = [&] {
+      return nvfp4_checkpoint_pack(file.handle, 0, 1, bytes.data(), bytes.size(), scales.data(),
+                                   scales.size());
+    };
+    int refused = 0;
+    {
+      const std::jthread other([&](const std::stop_token& stop) {
+        while (!stop.stop_requested()) {
+          std::filesystem::resize_file(path, 4096);
+          std::this_thread::yield();
+          std::filesystem::resize_file(path, whole);
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+      });
+      for (int i = 0; i < 100; ++i) {
+        const nvfp4_status status = pack();
+        refused += status == NVFP4_BAD_DATA;
+        if (status != NVFP4_BAD_DATA) CHECK(status == NVFP4_OK);
+      }
+    }
+    CHECK(refused > 0);
+    CHECK(pack() == NVFP4_OK);
   }
 
   TEST_CASE("what cannot be used is a problem with its name, and the rest is there") {

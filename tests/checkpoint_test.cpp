@@ -5,8 +5,10 @@
 
 #include <doctest/doctest.h>
 
+#include <ctime>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -117,6 +119,19 @@ TEST_SUITE("checkpoint") {
         pack_stack(checkpoint, stack, packed, threads);
         CHECK(packed == expected);
       }
+    }
+  }
+
+  TEST_CASE("parts that are too many rows for one GEMM stay apart") {
+    const TemporaryFolder folder;
+    for (const int64_t rows : {kMaxDimension / 2, kMaxDimension / 2 + 64}) {
+      TensorFile()
+          .modelopt("mlp.gate_proj", rows, 16, 1)
+          .modelopt("mlp.up_proj", kMaxDimension / 2, 16, 1)
+          .write(folder / "model.safetensors");
+      const Checkpoint checkpoint(folder.path());
+      CHECK(checkpoint.problems().empty());
+      CHECK(checkpoint.stacks().size() == (rows == kMaxDimension / 2 ? 1 : 2));
     }
   }
 
@@ -319,6 +334,12 @@ TEST_SUITE("checkpoint") {
     CHECK_FALSE(NamePattern::regex(evil + "b$")->matches(name));
     CHECK(NamePattern::regex(evil + "$")->matches(name));
     CHECK(NamePattern::glob("*a*a*").matches(name));
+    std::string longest;
+    while (longest.size() < kMaxPatternBytes) longest += "a*";
+    const std::optional<NamePattern> pattern = NamePattern::regex(longest + "$");
+    const std::clock_t begin = std::clock();
+    for (int i = 0; i < 64; ++i) CHECK(pattern->matches(name));
+    CHECK(std::clock() - begin < 2 * CLOCKS_PER_SEC);
     CHECK(NamePattern::regex("model\\.layers\\.\\d+\\.x?$")->matches("model.layers.12."));
     CHECK(NamePattern::regex("[a-c]+[^x]$")->matches("abcd"));
     CHECK_FALSE(NamePattern::regex("[a-c]+[^x]$")->matches("abcx"));

@@ -2,6 +2,8 @@
 // The command db of the real program: what a user sees, where results go, and the exit codes.
 #include <doctest/doctest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -128,6 +130,24 @@ TEST_SUITE("db command") {
     CHECK(missing.code == 0);
     CHECK(contains(missing.out, "not there yet"));
     CHECK_FALSE(std::filesystem::exists(folder / "none.db"));
+  }
+
+  TEST_CASE("of a database that could not be built nothing is left, and it says why") {
+    const TemporaryFolder folder;
+    const auto entries = [&] {
+      return std::distance(std::filesystem::directory_iterator(folder.path()), {});
+    };
+    const std::string text = folder / "text.csv", other = folder / "folder";
+    std::ofstream(text) << "no winners";
+    std::filesystem::create_directory(other);
+    const CliResult bad = run_cli("db build " + text + " " + (folder / "new.db").string());
+    CHECK(bad.code == 1);
+    CHECK(entries() == 2);
+    const CliResult over =
+        run_cli("db build " NVFP4_SOURCE_DIR "/tuning_db/gpus/h100-sxm5.csv " + other + " --force");
+    CHECK(over.code == 1);
+    CHECK(over.err == "nvfp4-tune: " + other + " is a directory\n");
+    CHECK(entries() == 2);
   }
 
   TEST_CASE("a history that is exported is whole, and names no file of the machine") {

@@ -2,6 +2,7 @@
 // Hostile files at the door of import: each is refused or its rows are, no winner of one's own
 // changes, and none costs more than two seconds of processor time.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <fstream>
@@ -162,6 +163,18 @@ TEST_SUITE("import attacks") {
     Victim victim;
     const std::string_view sent = many;
     CHECK(victim.import(sent) == 2);
+  }
+
+  TEST_CASE("a text of thousands of shapes costs no more a shape than a short one") {
+    TuningDb source("", Access::memory);
+    fill(source, 1);
+    std::string text = winners_text(source);
+    const std::string line = text.substr(text.find("\n4096,") + 1);
+    const std::string rest = line.substr(line.find(',', line.find(',') + 1));
+    for (int n = 1; n <= 5000; ++n) text += fmt::format("{},256{}", n, rest);
+    Victim victim;
+    const std::string_view sent = text;
+    CHECK(victim.import(sent) == 5001);
   }
 
   TEST_CASE("a file of many lying rows costs little") {

@@ -316,16 +316,24 @@ TEST_SUITE("model_command") {
     };
     CHECK(contains(refusal("--model qwen3-8b --shape 64,64"), "exclude each other"));
     CHECK(contains(refusal("--shape 64,64 --M 1 --tp 2"), "--tp needs --model"));
+    CHECK(contains(refusal("--shape 1048576,1048576 --M 1"),
+                   "--shape 1048576,1048576 takes 618.48 GB of packed weights, the card has "));
     CHECK(contains(refusal("--model qwen3-8b --tp 0"), "--tp '0' is not a list of 1 to 1024"));
     CHECK(contains(refusal("--model qwen3-8b --shard 0/4"), "--shard '0/4' is not I/N"));
     CHECK(contains(refusal("--model qwen3-8b --shard 5/4"), "--shard '5/4' is not I/N"));
     CHECK(contains(refusal("--model qwen3-7b --plan"), "no name of gemma-4-12b"));
     CHECK(contains(refusal("lookup --model qwen3-8b --M 1"), "does not apply to this command"));
     CHECK(contains(refusal("--model gpt-oss-20b --M 1000000"), "M = 4000000 exceeds 1048576"));
-    CHECK(contains(refusal("--model qwen3-8b --experts 8"), "--experts goes with one --shape"));
+    CHECK(contains(refusal("--model qwen3-8b --experts 8"), "--experts goes with --shape"));
     const CliResult grouped = run_cli(
         "--shape 64,64 --experts 8 --M 16 --plan --device emulated:h100 --format json --db /n/x");
     CHECK(Json::parse(grouped.out)["rows"][0]["experts"] == 8);
+    const CliResult both = run_cli(
+        "--shape 64,64 --shape 128,64 --experts 4 --M 16 --plan --device emulated:h100 --format "
+        "json --db /n/x");
+    const Json rows = Json::parse(both.out)["rows"];
+    REQUIRE(rows.size() == 2);
+    for (const Json& row : rows) CHECK(row["experts"] == 4);
     CHECK(run_cli("--model list --format json", {"NVFP4_DEVICE=0"}).code == 0);
   }
 }

@@ -4,11 +4,14 @@
 #include "runtime/pack.h"
 
 #include <doctest/doctest.h>
+#include <pthread.h>
 
 #include <cmath>
 #include <ctime>
 #include <random>
 #include <string>
+#include <system_error>
+#include <thread>
 #include <vector>
 
 #include "generator/problem.h"
@@ -181,6 +184,22 @@ TEST_SUITE("pack") {
     const Checkpoint w = random_checkpoint(1000, 336, 4);
     const std::vector<uint8_t> one = w.packed(1);
     for (const int threads : {2, 3, 16, 1000}) CHECK(w.packed(threads) == one);
+  }
+
+  TEST_CASE("threads that the system does not give are made up for") {
+    const Checkpoint w = random_checkpoint(1000, 336, 4);
+    const std::vector<uint8_t> one = w.packed(1);
+    pthread_attr_t usual, vast;
+    REQUIRE(pthread_getattr_default_np(&usual) == 0);
+    REQUIRE(pthread_attr_init(&vast) == 0);
+    // A stack that no address space holds.
+    REQUIRE(pthread_attr_setstacksize(&vast, size_t{1} << 47) == 0);
+    REQUIRE(pthread_setattr_default_np(&vast) == 0);
+    CHECK_THROWS_AS(std::jthread([] {}), std::system_error);
+    std::vector<uint8_t> packed;
+    CHECK_NOTHROW(packed = w.packed(4));
+    pthread_setattr_default_np(&usual);
+    CHECK(packed == one);
   }
 
   TEST_CASE("a NaN scale is refused with the tensor's name, row and block, the lowest first") {

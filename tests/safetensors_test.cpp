@@ -301,6 +301,25 @@ TEST_SUITE("safetensors") {
     CHECK(open(pipe) == pipe + ": not a regular file");
   }
 
+  TEST_CASE("of two writers of one path each publishes its own file, whole") {
+    TemporaryFolder folder;
+    const std::string path = (folder / "out.safetensors").string();
+    const auto byte_at_path = [&] {
+      SafetensorsFile file(path);
+      return int{file.bytes(*file.find("a"))[0]};
+    };
+    SafetensorsWriter first(path, {{.name = "a", .shape = {1}}}, {});
+    SafetensorsWriter second(path, {{.name = "a", .shape = {1}}}, {});
+    const uint8_t one = 1, two = 2;
+    first.write(first.tensors()[0], 0, {&one, 1});
+    first.publish({});
+    CHECK(byte_at_path() == 1);
+    second.write(second.tensors()[0], 0, {&two, 1});
+    second.publish({});
+    CHECK(byte_at_path() == 2);
+    CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
+  }
+
   TEST_CASE("what the writer publishes is read back, and nothing is seen before") {
     TemporaryFolder folder;
     const std::string path = (folder / "out.safetensors").string();

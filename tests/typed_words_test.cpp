@@ -56,6 +56,12 @@ TEST_SUITE("typed_words") {
     CHECK(commands.size() == static_cast<size_t>(Command::dashboard));  // all but tune
   }
 
+  TEST_CASE("a group without its command, or with a word that is none, names those it has") {
+    for (const std::vector<std::string>& words : {std::vector<std::string>{"db"}, {"db", "dump"}}) {
+      CHECK(refusal(words).starts_with("db needs one of path, info, list, "));
+    }
+  }
+
   TEST_CASE("every option has a name of its own, a help text and a command") {
     std::set<std::string> names;
     for (const OptionSpec& spec : option_specs()) {

@@ -147,15 +147,22 @@ auto write_database(const std::string& path, bool force, const Fill& fill) {
   if (fs::exists(path) && !force) {
     throw DatabaseError(fmt::format("{} exists: --force replaces it", path));
   }
+  if (fs::is_directory(path)) throw DatabaseError(fmt::format("{} is a directory", path));
   const std::string part = path + ".part";
   fs::remove(part);
-  const auto result = [&] {
-    TuningDb database(part, Access::read_write);
-    return fill(database);
-  }();
-  fs::permissions(part, fs::perms(0644));  // for everyone, unlike a user's
-  fs::rename(part, path);
-  return result;
+  try {
+    const auto result = [&] {
+      TuningDb database(part, Access::read_write);
+      return fill(database);
+    }();
+    fs::permissions(part, fs::perms(0644));  // for everyone, unlike a user's
+    fs::rename(part, path);
+    return result;
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove(part, ignored);
+    throw;
+  }
 }
 
 Answered run_export(const CommandLine& line, const Terminal& terminal) {

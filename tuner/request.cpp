@@ -10,6 +10,8 @@
 
 #include "generator/config_text.h"
 #include "generator/legality.h"
+#include "generator/problem.h"
+#include "tuner/memory_plan.h"
 
 namespace nvfp4 {
 
@@ -47,9 +49,21 @@ void check_configs(const CommandLine& line, const Device& device,
   }
 }
 
+// Before hours of making test data that no memory holds.
+void check_memory(const CommandLine& line, const Device& device) {
+  for (const Shape& shape : line.shapes) {
+    const int64_t bytes = packed_bytes(shape.n, shape.k) * std::max<int64_t>(line.experts, 1);
+    if (device.memory_bytes == 0 || bytes <= device.memory_bytes) continue;
+    throw UsageError(fmt::format("--shape {},{} takes {} of packed weights, the card has {}",
+                                 shape.n, shape.k, bytes_text(bytes),
+                                 bytes_text(device.memory_bytes)));
+  }
+}
+
 TuneRequest tune_request(const CommandLine& line, const Device& device) {
   const std::vector<Policy> policies = policies_of(line, device);
   check_configs(line, device, policies);
+  check_memory(line, device);
   return {.problem = problem_of(line, device),
           .tokens = line.tokens,
           .policies = policies,

@@ -3,11 +3,14 @@
 #include "tuner/typed_words.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "tuner/option_table.h"
 
@@ -78,6 +81,7 @@ class Grammar {
 
  private:
   void add_command(const CommandSpec& spec);
+  std::string refusal(const CLI::ParseError& error) const;
   Command typed_command() const;
 
   CLI::App app_{"Generates, proves, measures and stores the W4A16 kernel for one NVFP4 layer.",
@@ -143,12 +147,25 @@ Command Grammar::typed_command() const {
   return typed == commands_.end() ? Command::tune : typed->first;
 }
 
+/// What was wrong, in one line. Of a group that lacks its command, which ones there are.
+std::string Grammar::refusal(const CLI::ParseError& error) const {
+  for (const auto& [spec, group] : groups_) {
+    if (!group->parsed() || !group->get_subcommands().empty()) continue;
+    std::vector<std::string_view> names;
+    for (const CommandSpec& each : command_specs()) {
+      if (each.group == spec) names.push_back(each.name);
+    }
+    return fmt::format("{} needs one of {}", spec->name, fmt::join(names, ", "));
+  }
+  return plain(error.what());
+}
+
 TypedWords Grammar::split(std::span<const std::string> arguments) {
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
   try {
     app_.parse(reversed);
   } catch (const CLI::ParseError& error) {
-    if (help_->count() == 0) throw UsageError(plain(error.what()));
+    if (help_->count() == 0) throw UsageError(refusal(error));
   }
   if (help_->count() > 0) return {.command = Command::help};
   TypedWords typed{.command = typed_command(), .operands = operands_, .worker_role = worker_role_};

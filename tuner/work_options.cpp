@@ -110,8 +110,9 @@ void read_work(const OptionValues& values, CommandLine& line) {
   };
   line.experts = values.parsed("experts", experts, fmt::format("a count from 1 to {}", kMaxExperts))
                      .value_or(0);
-  if (line.experts > 0 && (!line.models.empty() || line.shapes.size() > 1)) {
-    throw UsageError(fmt::format("{} goes with one --shape", values.label("experts")));
+  if (line.experts > 0 && !line.models.empty()) {
+    throw UsageError(
+        fmt::format("{} goes with --shape: a model knows its own", values.label("experts")));
   }
   if (!line.shapes.empty()) {
     line.n = line.shapes.front().n;

@@ -3,6 +3,7 @@
 // does not notice flipped bits in a row, so every row ends with a checksum of its own.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -15,7 +16,7 @@ namespace nvfp4 {
 
 struct Blob {
   std::string bytes;
-  friend bool operator==(const Blob&, const Blob&) = default;
+  friend auto operator<=>(const Blob&, const Blob&) = default;
 };
 
 using Value = std::variant<std::monostate, int64_t, double, std::string, Blob>;

@@ -23,9 +23,11 @@ void TuningDb::outlive_disk() { state_->outlives_disk = true; }
 bool TuningDb::saved() const { return state_->on_disk; }
 
 TuningDb::Batch::Batch(TuningDb& database)
-    : transaction_(
-          std::make_unique<Transaction>(database.state_->connection, Transaction::Kind::write)) {}
-TuningDb::Batch::~Batch() = default;
+    : state_(*database.state_),
+      transaction_(std::make_unique<Transaction>(state_.connection, Transaction::Kind::write)) {
+  state_.known.emplace();
+}
+TuningDb::Batch::~Batch() { state_.known.reset(); }
 void TuningDb::Batch::commit() { transaction_->commit(); }
 
 TuningDb::Reading::Reading(TuningDb& database)
@@ -123,26 +125,22 @@ void TuningDb::store(const Winner& winner) {
     state_->demand_valid(winner, "winner");
     Transaction transaction(state_->connection, Transaction::Kind::write);
     Winner justified = winner;
-    // Only the kernel of the evidence is wanted: a file has thousands.
-    References references = state_->references_without_kernels();
-    state_->scan(
-        "kernel", [&](int64_t id, RowReader row) { references.kernels[id] = decode_kernel(row); },
-        "id=(SELECT kernel FROM measurement WHERE id=?1)", winner.evidence);
+    const References references = state_->references(winner.evidence);
     if (const auto error = state_->justify(justified, references)) {
       throw DatabaseError(fmt::format("database {}: winner refused: {}", path(), *error));
     }
     const WinnerIds ids{.device = state_->device_id(winner.device),
                         .problem = state_->problem_id(winner.problem)};
-    Statement remove(state_->connection,
-                     "DELETE FROM winner WHERE device=?1 AND problem=?2 AND policy=?3"
-                     " AND provenance=?4 AND m_tuned=?5 AND (origin=?6 OR origin='imported')");
-    remove.bind(1, ids.device);
-    remove.bind(2, ids.problem);
-    remove.bind(3, std::string(name(winner.policy)));
-    remove.bind(4, std::string(name(winner.provenance)));
-    remove.bind(5, winner.m_tuned);
-    remove.bind(6, std::string(name(winner.origin)));
-    remove.step();
+    const Row key = {ids.device, ids.problem, std::string(name(winner.policy)),
+                     std::string(name(winner.provenance)), winner.m_tuned};
+    if (state_->may_replace(key)) {
+      Statement remove(state_->connection,
+                       "DELETE FROM winner WHERE device=?1 AND problem=?2 AND policy=?3"
+                       " AND provenance=?4 AND m_tuned=?5 AND (origin=?6 OR origin='imported')");
+      for (size_t i = 0; i < key.size(); ++i) remove.bind(static_cast<int>(i) + 1, key[i]);
+      remove.bind(6, std::string(name(winner.origin)));
+      remove.step();
+    }
     insert_row(state_->connection, "winner", encode(winner, ids));
     transaction.commit();
   });

@@ -48,6 +48,8 @@ enum class Access : int {
 /// One connection; use it from one thread at a time. Several processes may write to one file at
 /// once.
 class TuningDb {
+  struct State;
+
  public:
   /// Opens and checks the whole file. A corrupt, truncated or foreign-format file is renamed to
   /// "<path>.corrupt-<n>" under read_write (see warnings()) and is a DatabaseError otherwise.
@@ -78,6 +80,7 @@ class TuningDb {
     void commit();
 
    private:
+    State& state_;
     std::unique_ptr<Transaction> transaction_;
   };
 
@@ -165,7 +168,6 @@ class TuningDb {
   Compaction compact();
 
  private:
-  struct State;
   std::unique_ptr<State> state_;
 };
 

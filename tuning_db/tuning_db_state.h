@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,6 +27,11 @@ struct TuningDb::State {
 
   bool on_disk;
   bool outlives_disk = false;
+
+  /// In a batch, the ids of the rows that others refer to by what these hold, table by table. Only
+  /// the batch writes meanwhile, and a scan for each of its rows would cost their number squared.
+  using Known = std::map<std::string, std::map<Row, int64_t>>;
+  std::optional<Known> known;
 
   State(const std::string& path, Access access)
       : connection(open_database(path, access, warnings)), on_disk(access == Access::read_write) {}
@@ -70,6 +76,7 @@ struct TuningDb::State {
   template <typename Record, typename Decode>
   int64_t intern(const std::string& table, const Record& record, Decode decode,
                  const std::string& where = "", const Value& parameter = {}) {
+    if (known) return known_id(table, record, decode);
     int64_t found = 0;
     scan(
         table,
@@ -80,26 +87,67 @@ struct TuningDb::State {
     return found != 0 ? found : insert_row(connection, table, encode(record));
   }
 
+  template <typename Record, typename Decode>
+  int64_t known_id(const std::string& table, const Record& record, Decode decode) {
+    const auto [at, is_first] = known->try_emplace(table);
+    std::map<Row, int64_t>& ids = at->second;
+    if (is_first) {
+      scan(table, [&](int64_t id, RowReader row) { ids.try_emplace(encode(decode(row)), id); });
+    }
+    const Row row = encode(record);
+    if (const auto found = ids.find(row); found != ids.end()) return found->second;
+    return ids[row] = insert_row(connection, table, row);
+  }
+
+  /// False when no winner has these columns. Outside a batch only the search itself can tell, which
+  /// reads the whole table.
+  bool may_replace(const Row& key) {
+    if (!known) return true;
+    const auto [at, is_first] = known->try_emplace("winner");
+    if (is_first) {
+      Statement rows(connection, "SELECT device,problem,policy,provenance,m_tuned FROM winner");
+      while (rows.step()) at->second.try_emplace(rows.row(), 0);
+    }
+    return !at->second.try_emplace(key, 0).second;
+  }
+
   int64_t device_id(const DeviceKey& device) { return intern("device", device, decode_device); }
   int64_t problem_id(const Problem& problem) { return intern("problem", problem, decode_problem); }
   int64_t kernel_id(const KernelRecord& kernel) {
     return intern("kernel", kernel, decode_kernel, "config=?1", config_text(kernel.config));
   }
 
-  /// Every valid row that others refer to. Kernels are many, so only readers ask for them.
-  References references() {
-    References r = references_without_kernels();
-    scan("kernel", [&](int64_t id, RowReader row) { r.kernels[id] = decode_kernel(row); });
+  /// Every valid row that others refer to, or only those that one measurement refers to. Kernels
+  /// are many, so only readers ask for all of them.
+  References references(std::optional<int64_t> measurement = {}) {
+    References r = references_without_kernels(measurement);
+    scan_named("kernel", measurement, kOfRow,
+               [&](int64_t id, RowReader row) { r.kernels[id] = decode_kernel(row); });
     return r;
   }
 
-  References references_without_kernels() {
+  References references_without_kernels(std::optional<int64_t> measurement = {}) {
     References r;
-    scan("device", [&](int64_t id, RowReader row) { r.devices[id] = decode_device(row); });
-    scan("toolchain", [&](int64_t id, RowReader row) { r.toolchains[id] = decode_toolchain(row); });
-    scan("problem", [&](int64_t id, RowReader row) { r.problems[id] = decode_problem(row); });
-    scan("run", [&](int64_t id, RowReader row) { r.runs[id] = decode_run(row, id, r); });
+    scan_named("device", measurement, kOfRun,
+               [&](int64_t id, RowReader row) { r.devices[id] = decode_device(row); });
+    scan_named("toolchain", measurement, kOfRun,
+               [&](int64_t id, RowReader row) { r.toolchains[id] = decode_toolchain(row); });
+    scan_named("problem", measurement, kOfRow,
+               [&](int64_t id, RowReader row) { r.problems[id] = decode_problem(row); });
+    scan_named("run", measurement, kOfRow,
+               [&](int64_t id, RowReader row) { r.runs[id] = decode_run(row, id, r); });
     return r;
+  }
+
+  /// Whose column names a row of the table that the column is called after.
+  static constexpr const char* kOfRow = "id=(SELECT {} FROM measurement WHERE id=?1)";
+  static constexpr const char* kOfRun =
+      "id=(SELECT run.{} FROM measurement AS m JOIN run ON run.id=m.run WHERE m.id=?1)";
+
+  void scan_named(const char* table, std::optional<int64_t> measurement, const char* named,
+                  const VisitRow& visit) {
+    if (!measurement) return scan(table, visit);
+    scan(table, visit, fmt::format(fmt::runtime(named), table), *measurement);
   }
 
   /// Appends a record that belongs to a problem.

@@ -32,12 +32,16 @@ class OpenCheckpoint {
   }
 
   nvfp4_stack_info stack(size_t index) {
-    check_index(index);
-    return std::visit([&](auto& source) { return describe(*source, index); }, source_);
+    nvfp4_stack_info info = layout(index);
+    if (const auto* file = std::get_if<std::unique_ptr<PackedFile>>(&source_)) {
+      const std::lock_guard lock(mutex_);  // the first one maps the file
+      info.packed = (*file)->weights((*file)->stacks()[index]).data();
+    }
+    return info;
   }
 
   void pack(size_t index, int threads, std::span<uint8_t> packed, std::span<float> scales) {
-    const nvfp4_stack_info info = stack(index);
+    const nvfp4_stack_info info = layout(index);
     if (packed.size() != info.packed_bytes || scales.size() != info.global_scales) {
       refuse(fmt::format("packed_bytes = {} and scale_count = {} where {} and {} are needed",
                          packed.size(), scales.size(), info.packed_bytes, info.global_scales));
@@ -77,21 +81,24 @@ class OpenCheckpoint {
     return info;
   }
 
-  nvfp4_stack_info describe(const Checkpoint& checkpoint, size_t index) const {
+  /// All that is known of a stack without a look at its bytes.
+  nvfp4_stack_info layout(size_t index) const {
+    check_index(index);
+    return std::visit([&](const auto& source) { return describe(*source, index); }, source_);
+  }
+
+  static nvfp4_stack_info describe(const Checkpoint& checkpoint, size_t index) {
     const LayerStack& stack = checkpoint.stacks()[index];
     std::vector<int64_t> rows;
     for (const int part : stack.parts) rows.push_back(checkpoint.layers()[part].n);
     return sized(stack.name, rows, stack.k);
   }
 
-  nvfp4_stack_info describe(PackedFile& file, size_t index) {
+  static nvfp4_stack_info describe(const PackedFile& file, size_t index) {
     const PackedStack& stack = file.stacks()[index];
     std::vector<int64_t> rows;
     for (const PackedStack::Part& part : stack.parts) rows.push_back(part.rows);
-    nvfp4_stack_info info = sized(stack.name, rows, stack.k);
-    const std::lock_guard lock(mutex_);  // the first one maps the file
-    info.packed = file.weights(stack).data();
-    return info;
+    return sized(stack.name, rows, stack.k);
   }
 
   static void read(const Checkpoint& checkpoint, size_t index, int threads,
@@ -102,12 +109,11 @@ class OpenCheckpoint {
     std::copy(tiles.begin(), tiles.end(), scales.begin());
   }
 
-  void read(PackedFile& file, size_t index, int, std::span<uint8_t> packed,
-            std::span<float> scales) {
+  // Not through the mapping: the file may shrink meanwhile, and that is to be a status.
+  static void read(const PackedFile& file, size_t index, int, std::span<uint8_t> packed,
+                   std::span<float> scales) {
     const PackedStack& stack = file.stacks()[index];
-    const std::lock_guard lock(mutex_);
-    const std::span<const uint8_t> bytes = file.weights(stack);
-    std::copy(bytes.begin(), bytes.end(), packed.begin());
+    file.read(stack, packed);
     const std::vector<float> tiles = stack.tile_scales();
     std::copy(tiles.begin(), tiles.end(), scales.begin());
   }
