@@ -28,7 +28,7 @@ export class Verdicts {
     return `${device} ${problem} ${m} ${question} ${policy}`;
   }
 
-  private static sorted(comparisons: readonly Comparison[]): Map<string, Comparison[]> {
+  private static grouped(comparisons: readonly Comparison[]): Map<string, Comparison[]> {
     const bySubject = new Map<string, Comparison[]>();
     for (const one of comparisons) {
       const key = Verdicts.key(one.run.device.id, one.problem.id, one.m, one.policy, one.question);
@@ -41,7 +41,7 @@ export class Verdicts {
 
   /** Oldest first. */
   of(series: Series, question: string): readonly Comparison[] {
-    this.bySubject ??= Verdicts.sorted(this.comparisons);
+    this.bySubject ??= Verdicts.grouped(this.comparisons);
     return this.bySubject.get(Verdicts.key(series.device.id, series.problem.id, series.m, series.policy, question)) ?? [];
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tables as `nvfp4-tune dashboard` puts them into a page (tuner/dashboard_data.h): column by column, and
 // of each column first the lowest byte of every row, then the next. Measurements compress to a third of
-// what an SQLite file of them does, and reading them back takes neither SQLite nor a step a row.
+// what an SQLite file of them does, and are read back without it.
 import { type Cell, type Column, type Tables, absentCell, kLongestText } from './tables.ts';
 
 const kMagic = 'nvfp4col';
@@ -101,7 +101,8 @@ export class ColumnarTables implements Tables {
 
   close(): void {}
 
-  private values({ rows, columns }: StoredTable, { optional = false, ...column }: Column): Values {
+  private values({ rows, columns }: StoredTable, column: Column): Values {
+    const optional = column.optional ?? false;
     const stored = columns.find((one) => one.name === column.name);
     if (!stored) return { numbers: new Float64Array(rows), words: [absentCell(column)], optional };
     if ((stored.words !== undefined) !== (column.type === 'text')) throw new Error(`malformed: column ${column.name} is no ${column.type}`);
