@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # One step of the page's tests: STEP is install, build, units or browser. What is not there (node, npm's
 # registry, Chromium) is named in a line that begins with "skipped:", which CTest reports as such.
-#   cmake -DSTEP=... -DFOLDER=dashboard -DOUT=build/dashboard -P run_tests.cmake
+#   cmake -DSTEP=... -DFOLDER=dashboard -DOUT=build/dashboard -DPROGRAM=build/nvfp4-tune -P run_tests.cmake
 cmake_minimum_required(VERSION 3.25)
 set(modules ${FOLDER}/node_modules)
 set(stamp ${modules}/.nvfp4-lock)
@@ -63,6 +63,7 @@ elseif(STEP STREQUAL "browser")
     message("skipped: no chromium")
   else()
     set(ENV{NVFP4_SCREENSHOTS} ${OUT}/screenshots)
+    set(ENV{NVFP4_TUNE} ${PROGRAM})
     run(${NODE} node_modules/typescript/bin/tsc --project tests)
     # One after the other: times are measured, and there are two cores.
     run(${NODE} --test --test-concurrency=1 compiled/tests/browser/)

@@ -5,6 +5,11 @@ import { createHash } from 'node:crypto';
 import { type Plugin, defineConfig } from 'vite';
 import { viteSingleFile } from 'vite-plugin-singlefile';
 
+// Texts of the script that are no ASCII, escaped: one of them makes a browser keep and parse all of a page
+// of 7 MB in two bytes a letter, which takes 0.3 s longer.
+const escapedScript = (script: string): string =>
+  script.replace(/[^\x00-\x7f]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`);
+
 function contentSecurityPolicy(): Plugin {
   return {
     name: 'content-security-policy',
@@ -14,7 +19,7 @@ function contentSecurityPolicy(): Plugin {
       handler(_options, bundle) {
         for (const page of Object.values(bundle)) {
           if (page.type !== 'asset' || !page.fileName.endsWith('.html')) continue;
-          const html = String(page.source);
+          const html = String(page.source).replace(/(<script type="module"[^>]*>)([\s\S]*?)(<\/script>)/g, (_all, open: string, script: string, close: string) => open + escapedScript(script) + close);
           const scripts = [...html.matchAll(/<script type="module"[^>]*>([\s\S]*?)<\/script>/g)];
           const hashes = scripts.map((script) => `'sha256-${createHash('sha256').update(script[1] ?? '').digest('base64')}'`);
           const policy = [

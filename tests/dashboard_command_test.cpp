@@ -117,7 +117,7 @@ TEST_SUITE("dashboard_command") {
 
   TEST_CASE("a name is text and never markup") {
     const std::string html =
-        dashboard_page({.database = "x", .name = "<script>\"'&.db", .models = "[]"});
+        dashboard_page({.data = "x", .name = "<script>\"'&.db", .models = "[]"});
     CHECK(count(html, "data-name=\"&#60;script&#62;&#34;&#39;&#38;.db\"") == 1);
   }
 }

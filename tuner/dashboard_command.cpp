@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is shown is a merged copy: only rows that were found sound go into it, and raw samples,
 // whose quartiles the rows hold, stay behind. So does the lower half of the digits of what follows
-// from the times: noise that no compression removes, 3.3 of 17.5 MB with 200,000 rows.
+// from the times: noise that no compression removes.
 #include "tuner/dashboard_command.h"
 
 #include <fmt/format.h>
-#include <stdlib.h>
 
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -16,11 +13,13 @@
 
 #include "generator/model_bundle.h"
 #include "runtime/installed_files.h"
+#include "tuner/dashboard_data.h"
 #include "tuner/dashboard_page.h"
 #include "tuner/inspected_model.h"
 #include "tuner/model_shapes.h"
 #include "tuner/session.h"
 #include "tuner/whole_file.h"
+#include "tuning_db/columns.h"
 #include "tuning_db/merge.h"
 #include "tuning_db/tuning_db.h"
 
@@ -31,29 +30,6 @@ namespace fs = std::filesystem;
 
 // zlib counts input in 32 bits, and no browser would open a page of more.
 constexpr size_t kMostBytes = size_t{1} << 30;
-
-/// A folder that nobody else can look into, for as long as the copy is made.
-class PrivateFolder {
- public:
-  PrivateFolder() : path_(fs::temp_directory_path() / "nvfp4-dashboard-XXXXXX") {
-    std::string name = path_;
-    if (mkdtemp(name.data()) == nullptr) {
-      throw FileError(fmt::format("cannot create {}: {}", path_.string(), std::strerror(errno)));
-    }
-    path_ = name;
-  }
-  ~PrivateFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  PrivateFolder(const PrivateFolder&) = delete;
-  PrivateFolder& operator=(const PrivateFolder&) = delete;
-
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 struct Chosen {
   std::string path;
@@ -78,7 +54,7 @@ std::vector<Chosen> chosen_databases(const CommandLine& line) {
 }
 
 struct Copied {
-  std::string bytes;
+  std::string data;
   int64_t runs = 0;
   int64_t measurements = 0;
 };
@@ -90,8 +66,6 @@ Copied copy_of(const std::vector<Chosen>& chosen, const Terminal& terminal) {
     opened.push_back(std::make_unique<TuningDb>(one.path, one.access));
     sources.push_back(opened.back().get());
   }
-  const PrivateFolder folder;
-  const std::string path = folder.path() / "copy.db";
   Merger::Rewrite rewrite;
   rewrite.measurement = [](Measurement& row) {
     row.samples_us.clear();
@@ -100,17 +74,21 @@ Copied copy_of(const std::vector<Chosen>& chosen, const Terminal& terminal) {
       *value = static_cast<float>(*value);
     }
   };
-  Copied copied;
-  {
-    TuningDb copy(path, Access::read_write);
-    const MergeCounts counts = merge(copy, sources, rewrite);
-    copied.runs = counts.runs;
-    copied.measurements = counts.measurements;
-  }
+  rewrite.comparison = [](Comparison& row) {
+    for (double* value : {&row.ratio, &row.ratio_lo, &row.ratio_hi, &row.cycles_ratio}) {
+      *value = static_cast<float>(*value);
+    }
+  };
+  TuningDb copy("", Access::memory);
+  const MergeCounts counts = merge(copy, sources, rewrite);
   for (const auto& source : opened) {
     for (const std::string& warning : source->warnings()) warn(terminal, warning);
   }
-  copied.bytes = read_file(path, kMostBytes);
+  Copied copied{dashboard_data(copy.columns()), counts.runs, counts.measurements};
+  if (copied.data.size() > kMostBytes) {
+    throw FileError(fmt::format("{} measurements are {} bytes of data, and a page holds {}",
+                                copied.measurements, copied.data.size(), kMostBytes));
+  }
   return copied;
 }
 
@@ -164,7 +142,7 @@ Answered run_dashboard(const CommandLine& line, const Terminal& terminal) {
   }
   const std::string name = name_of(chosen);
   const std::string models = models_json();
-  const std::string page = dashboard_page({copied.bytes, name, models});
+  const std::string page = dashboard_page({copied.data, name, models});
   replace_file(target, page);
   warn(terminal, fmt::format("{} measurements of {} runs in {:.1f} MB", copied.measurements,
                              copied.runs, static_cast<double>(page.size()) / 1e6));

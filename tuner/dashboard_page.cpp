@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The data is a gzipped SQLite file in base64. It stands in elements that a browser does not run,
+// The data is gzipped, in base64. It stands in elements that a browser does not run,
 // many of them: its parser takes twice as long for one of 16 MB.
 #include "tuner/dashboard_page.h"
 
@@ -23,7 +23,7 @@ constexpr std::string_view kDataMark = "<!-- nvfp4-data -->";
 // The build leaves it at the head of every page.
 constexpr std::string_view kGenerator = "<meta name=\"generator\" content=\"nvfp4-tune dashboard\"";
 constexpr size_t kHeadBytes = 2048;
-constexpr size_t kElementBytes = 48 << 10;  // a multiple of 3: base64 without padding inside
+constexpr size_t kElementBytes = 384 << 10;  // a multiple of 3: base64 without padding inside
 
 std::string gzipped(std::string_view bytes) {
   z_stream stream = {};
@@ -39,7 +39,7 @@ std::string gzipped(std::string_view bytes) {
   const int status = deflate(&stream, Z_FINISH);
   out.resize(stream.total_out);
   deflateEnd(&stream);
-  if (status != Z_STREAM_END) throw std::runtime_error("cannot compress the database");
+  if (status != Z_STREAM_END) throw std::runtime_error("cannot compress the data");
   return out;
 }
 
@@ -66,7 +66,7 @@ std::string dashboard_page(const DashboardData& given) {
   std::string html(page.substr(0, models));
   html += given.models;
   html += page.substr(models, mark - models);
-  const std::string data = gzipped(given.database);
+  const std::string data = gzipped(given.data);
   const std::string open = fmt::format(
       "<script type=\"application/octet-stream\" class=\"nvfp4-data\" data-name=\"{}\">",
       escaped(given.name));

@@ -12,9 +12,9 @@ std::string_view dashboard_page();
 
 /// What goes into the page.
 struct DashboardData {
-  std::string_view database;  ///< an SQLite file
-  std::string_view name;      ///< what the page calls it; may hold any text
-  std::string_view models;    ///< JSON: [{"name", "gemms": [{"n", "k", "experts", "count"}]}]
+  std::string_view data;    ///< what dashboard_data() made
+  std::string_view name;    ///< what the page calls it; may hold any text
+  std::string_view models;  ///< JSON: [{"name", "gemms": [{"n", "k", "experts", "count"}]}]
 };
 std::string dashboard_page(const DashboardData& data);
 

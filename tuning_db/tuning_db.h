@@ -17,6 +17,7 @@
 namespace nvfp4 {
 
 class Transaction;
+struct TableColumns;
 
 /// The database cannot be used: a path that cannot be written, a newer schema, another program's
 /// file, a full disk. Rows committed before stay.
@@ -144,6 +145,10 @@ class TuningDb {
   std::vector<Comparison> comparisons();
   std::vector<ChangePoint> change_points();
   std::vector<Rival> rivals();
+
+  /// Every undamaged row of every table, by name and id, without checksums and blobs
+  /// (columns.h).
+  std::vector<TableColumns> columns();
 
   /// Rows stored, bad ones included.
   struct Counts {

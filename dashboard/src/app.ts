@@ -20,23 +20,28 @@ export interface App {
 
 /** What was said of one subject, found without a search: there are thousands of both. */
 export class Verdicts {
-  private readonly bySubject = new Map<string, Comparison[]>();
+  private bySubject: Map<string, Comparison[]> | undefined;
 
-  constructor(comparisons: readonly Comparison[]) {
-    for (const one of comparisons) {
-      const key = Verdicts.key(one.run.device.id, one.problem.id, one.m, one.policy, one.question);
-      const known = this.bySubject.get(key);
-      if (known) known.push(one);
-      else this.bySubject.set(key, [one]);
-    }
-  }
+  constructor(private readonly comparisons: readonly Comparison[]) {}
 
   private static key(device: number, problem: number, m: number, policy: string, question: string): string {
     return `${device} ${problem} ${m} ${question} ${policy}`;
   }
 
+  private static grouped(comparisons: readonly Comparison[]): Map<string, Comparison[]> {
+    const bySubject = new Map<string, Comparison[]>();
+    for (const one of comparisons) {
+      const key = Verdicts.key(one.run.device.id, one.problem.id, one.m, one.policy, one.question);
+      const known = bySubject.get(key);
+      if (known) known.push(one);
+      else bySubject.set(key, [one]);
+    }
+    return bySubject;
+  }
+
   /** Oldest first. */
   of(series: Series, question: string): readonly Comparison[] {
+    this.bySubject ??= Verdicts.grouped(this.comparisons);
     return this.bySubject.get(Verdicts.key(series.device.id, series.problem.id, series.m, series.policy, question)) ?? [];
   }
 }

@@ -5,7 +5,7 @@ import './style.css';
 import { type App, Verdicts } from './app.ts';
 import type { Dataset } from './data/dataset.ts';
 import { load } from './data/load.ts';
-import { Unreadable, openDatabase, unreadable } from './data/open.ts';
+import { Unreadable, openTables, unreadable } from './data/open.ts';
 import { type Series, allSeries, modelled } from './data/series.ts';
 import { type Source, fetched, given, inlined } from './data/source.ts';
 import { button, el, on } from './dom.ts';
@@ -125,10 +125,10 @@ async function show(from: () => Promise<Source | undefined>): Promise<void> {
   try {
     const source = await from();
     if (source) {
-      const database = await openDatabase(source.bytes);
-      const data = load(database, source.name, source.bytes.length);
+      const tables = await openTables(source.bytes);
+      const data = load(tables, source.name);
       current?.close();
-      current = { data, all: allSeries(data), verdicts: new Verdicts(data.comparisons), close: () => database.close() };
+      current = { data, all: allSeries(data), verdicts: new Verdicts(data.comparisons), close: () => tables.close() };
     }
     problem = undefined;
   } catch (error) {

@@ -137,7 +137,8 @@ function addVerdict(database: Database, id: number, told: Told, ratio: number): 
   const reason = verdict === 'ambiguous' ? 'the intervals overlap by a third: nvfp4-tune bench --record settles it' : '';
   insert(database, 'comparison', {
     id, base_run: told.base, run: told.run, problem: told.problem, m: told.m, policy: told.policy, question: id % 2 === 0 ? 'best_config' : 'same_config',
-    verdict, reason, base_measurement: told.before, measurement: told.after, ratio, ratio_lo: ratio * 0.996, ratio_hi: ratio * 1.004, cycles_ratio: ratio,
+    verdict, reason, base_measurement: told.before, measurement: told.after,
+    ratio: Math.fround(ratio), ratio_lo: Math.fround(ratio * 0.996), ratio_hi: Math.fround(ratio * 1.004), cycles_ratio: Math.fround(ratio),
   });
 }
 

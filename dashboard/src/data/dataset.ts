@@ -133,7 +133,6 @@ export interface Dataset {
   readonly comparisons: Comparison[];
   readonly changePoints: ChangePoint[];
   readonly rivals: Rival[];
-  readonly winners: number;
   /** Rows that could not be read, or that refer to one. */
   readonly skipped: number;
   /** The text of a row: why it failed, or what the gate covered. Not kept in memory. */

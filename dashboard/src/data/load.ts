@@ -1,35 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads every table once. What a row refers to must be there, or the row is skipped and counted.
-import type { Database } from 'sql.js';
 import {
   type ChangePoint, type Comparison, type Dataset, type Device, type Kernel, type Problem, type Rival,
   type Rows, type Run, type Toolchain, emptyRows, rowOf,
 } from './dataset.ts';
-import { type Cell, type Column, number, optional, scan, text, word } from './reader.ts';
+import { type Cell, type Column, type Tables, number, optional, text, word } from './tables.ts';
 
-/** A table by id, in id order, and each row's position in that order. */
-interface Table<T> {
+interface List<T> {
+  /** In id order. */
   readonly list: T[];
-  readonly at: Map<number, number>;
   readonly skipped: number;
 }
 
-function table<T>(
-  database: Database,
-  name: string,
-  columns: readonly Column[],
-  make: (row: Cell[]) => T | undefined,
-): Table<T> {
+/** With each row's position by its id. */
+interface Table<T> extends List<T> {
+  readonly at: Map<number, number>;
+}
+
+function listed<T>(tables: Tables, name: string, columns: readonly Column[], make: (row: Cell[]) => T | undefined): List<T> {
   const list: T[] = [];
-  const at = new Map<number, number>();
-  const skipped = scan(database, name, [number('id'), ...columns], (row) => {
+  const skipped = tables.scan(name, [number('id'), ...columns], (row) => {
     const made = make(row);
     if (made === undefined) return false;
-    at.set(row[0] as number, list.length);
     list.push(made);
     return true;
   });
-  return { list, at, skipped };
+  return { list, skipped };
+}
+
+function table<T extends { readonly id: number }>(...given: Parameters<typeof listed<T>>): Table<T> {
+  const rows = listed<T>(...given);
+  return { ...rows, at: new Map(rows.list.map(({ id }, i) => [id, i])) };
 }
 
 function find<T>(from: Table<T>, id: Cell | undefined): T | undefined {
@@ -37,37 +38,37 @@ function find<T>(from: Table<T>, id: Cell | undefined): T | undefined {
   return position === undefined ? undefined : from.list[position];
 }
 
-function readDevices(database: Database): Table<Device> {
+function readDevices(tables: Tables): Table<Device> {
   const columns = [
     text('arch'), number('sm_count'), number('l2_bytes'), number('smem_per_block'),
     number('bandwidth_class'), number('emulated'),
   ];
-  return table(database, 'device', columns, ([id, arch, smCount, l2, smem, bandwidth, emulated]) => ({
+  return table(tables, 'device', columns, ([id, arch, smCount, l2, smem, bandwidth, emulated]) => ({
     id: id as number, arch: arch as string, smCount: smCount as number, l2Bytes: l2 as number,
     smemPerBlock: smem as number, bandwidthClass: bandwidth as number, emulated: emulated !== 0,
     name: arch as string,
   }));
 }
 
-function readProblems(database: Database): Table<Problem> {
+function readProblems(tables: Tables): Table<Problem> {
   const columns = [text('kind'), number('n'), number('k'), text('act'), text('arch'), number('experts', 0)];
-  return table(database, 'problem', columns, (row) => {
+  return table(tables, 'problem', columns, (row) => {
     const [id, kind, n, k, act, arch, experts] = row as [number, string, number, number, string, string, number];
     return { id, kind, n, k, act, arch, experts, shape: experts > 0 ? `${n}x${k}x${experts}` : `${n}x${k}` };
   });
 }
 
-function readKernels(database: Database): Table<Kernel> {
+function readKernels(tables: Tables): Table<Kernel> {
   const columns = [text('config'), text('code_hash'), number('registers'), number('spill_bytes'), number('smem_bytes')];
-  return table(database, 'kernel', columns, (row) => {
+  return table(tables, 'kernel', columns, (row) => {
     const [id, config, codeHash, registers, spillBytes, smemBytes] = row as [number, string, string, number, number, number];
     return { id, config, codeHash, registers, spillBytes, smemBytes };
   });
 }
 
-function readRuns(database: Database, devices: Table<Device>): Table<Run> {
+function readRuns(tables: Tables, devices: Table<Device>): Table<Run> {
   const toolchains = table(
-    database, 'toolchain', [text('nvrtc'), text('driver'), text('template_digest')],
+    tables, 'toolchain', [text('nvrtc'), text('driver'), text('template_digest')],
     (row): Toolchain => {
       const [id, nvrtc, driver, templateDigest] = row as [number, string, string, string];
       return { id, nvrtc, driver, templateDigest };
@@ -78,7 +79,7 @@ function readRuns(database: Database, devices: Table<Device>): Table<Run> {
     text('purpose', 'tune'), text('source_commit', ''), text('driver_release', ''),
     number('stream_gbps', 0), number('tensor_tflops', 0),
   ];
-  return table(database, 'run', columns, (row): Run | undefined => {
+  return table(tables, 'run', columns, (row): Run | undefined => {
     const device = find(devices, row[1]);
     const toolchain = find(toolchains, row[2]);
     if (!device || !toolchain) return undefined;
@@ -126,10 +127,10 @@ class Words {
   }
 }
 
-function readColumn(database: Database, rows: Rows, column: Column): Float64Array {
+function readColumn(tables: Tables, rows: Rows, column: Column): Float64Array {
   const values = new Float64Array(rows.count);
   let next = 0;
-  scan(database, 'measurement', [number('id'), column], (row) => {
+  tables.scan('measurement', [number('id'), column], (row) => {
     // Rows that were unusable before, or are now, must not move the others.
     while (next < rows.count && (rows.id[next] as number) < (row[0] as number)) ++next;
     if (row[0] !== rows.id[next]) return false;
@@ -139,12 +140,12 @@ function readColumn(database: Database, rows: Rows, column: Column): Float64Arra
   return values;
 }
 
-function addLazyColumns(database: Database, rows: Rows): void {
+function addLazyColumns(tables: Tables, rows: Rows): void {
   for (const [name, column] of Object.entries(lazyColumns)) {
     Object.defineProperty(rows, name, {
       configurable: true,
       get() {
-        const value = readColumn(database, rows, column);
+        const value = readColumn(tables, rows, column);
         Object.defineProperty(rows, name, { value });
         return value;
       },
@@ -162,18 +163,14 @@ function positions<T>({ at, list }: Table<T>): (id: number) => number {
   return (id) => dense[id] ?? -1;
 }
 
-// A row of the table takes more bytes than this in any file.
-const kLeastBytes = 32;
-
 function readMeasurements(
-  database: Database, size: number, runs: Table<Run>, kernels: Table<Kernel>, problems: Table<Problem>, words: Words,
+  tables: Tables, runs: Table<Run>, kernels: Table<Kernel>, problems: Table<Problem>, words: Words,
 ): { rows: Rows; skipped: number } {
-  const highest = Number(database.exec('SELECT max(id) FROM measurement')[0]?.values[0]?.[0] ?? 0);
-  const rows = emptyRows(Math.max(0, Math.min(highest, Math.ceil(size / kLeastBytes))));
+  const rows = emptyRows(tables.mostRows('measurement'));
   const { id, run, kernel, problem, m, policy, provenance, verdict, median, samples, f } = rows;
   const [runAt, kernelAt, problemAt] = [positions(runs), positions(kernels), positions(problems)];
   let i = 0;
-  const skipped = scan(database, 'measurement', eagerColumns, (row) => {
+  const skipped = tables.scan('measurement', eagerColumns, (row) => {
     const [r, k, p] = [runAt(row[1] as number), kernelAt(row[2] as number), problemAt(row[3] as number)];
     const [pol, prov, verd] = [words.index(row[5]), words.index(row[6]), words.index(row[7])];
     if (r < 0 || k < 0 || p < 0 || pol < 0 || prov < 0 || verd < 0 || i === id.length) return false;
@@ -193,17 +190,17 @@ function readMeasurements(
     return true;
   });
   rows.count = i;
-  addLazyColumns(database, rows);
+  addLazyColumns(tables, rows);
   return { rows, skipped };
 }
 
-function readComparisons(database: Database, runs: Table<Run>, problems: Table<Problem>, rows: Rows): Table<Comparison> {
+function readComparisons(tables: Tables, runs: Table<Run>, problems: Table<Problem>, rows: Rows): List<Comparison> {
   const columns = [
     number('base_run'), number('run'), number('problem'), number('m'), word('policy', comparedWords), word('question', comparedWords),
     word('verdict', comparedWords), text('reason'), optional(number('base_measurement')), optional(number('measurement')),
     number('ratio'), number('ratio_lo'), number('ratio_hi'), number('cycles_ratio'),
   ];
-  return table(database, 'comparison', columns, (row): Comparison | undefined => {
+  return listed(tables, 'comparison', columns, (row): Comparison | undefined => {
     const [base, run, problem] = [find(runs, row[1]), find(runs, row[2]), find(problems, row[3])];
     if (!base || !run || !problem) return undefined;
     const said = (at: number): string => (typeof row[at] === 'number' ? (comparedWords[row[at]] ?? '') : (row[at] as string));
@@ -216,11 +213,11 @@ function readComparisons(database: Database, runs: Table<Run>, problems: Table<P
   });
 }
 
-function readChangePoints(database: Database, runs: Table<Run>, problems: Table<Problem>): Table<ChangePoint> {
+function readChangePoints(tables: Tables, runs: Table<Run>, problems: Table<Problem>): List<ChangePoint> {
   const columns = [
     number('problem'), number('m'), text('policy'), text('question'), number('run'), number('ratio'), number('p_value'),
   ];
-  return table(database, 'change_point', columns, (row): ChangePoint | undefined => {
+  return listed(tables, 'change_point', columns, (row): ChangePoint | undefined => {
     const [problem, run] = [find(problems, row[1]), find(runs, row[5])];
     if (!problem || !run) return undefined;
     const [m, policy, question] = row.slice(2, 5) as [number, string, string];
@@ -228,12 +225,12 @@ function readChangePoints(database: Database, runs: Table<Run>, problems: Table<
   });
 }
 
-function readRivals(database: Database, runs: Table<Run>, problems: Table<Problem>): Table<Rival> {
+function readRivals(tables: Tables, runs: Table<Run>, problems: Table<Problem>): List<Rival> {
   const columns = [
     number('run'), number('problem'), number('m'), text('policy'), text('name'), number('median_us'),
     number('q1_us'), number('q3_us'), number('samples'),
   ];
-  return table(database, 'rival', columns, (row): Rival | undefined => {
+  return listed(tables, 'rival', columns, (row): Rival | undefined => {
     const [run, problem] = [find(runs, row[1]), find(problems, row[2])];
     if (!run || !problem) return undefined;
     const [m, policy, name, median, q1, q3, samples] = row.slice(3) as [number, string, string, number, number, number, number];
@@ -241,28 +238,23 @@ function readRivals(database: Database, runs: Table<Run>, problems: Table<Proble
   });
 }
 
-/** Throws what SQLite throws on a damaged file. The database must stay open for textOf(). */
-export function load(database: Database, name: string, size: number): Dataset {
-  const devices = readDevices(database);
-  const problems = readProblems(database);
-  const kernels = readKernels(database);
-  const runs = readRuns(database, devices);
+/** Throws what SQLite throws on a damaged file. The tables must stay open for textOf(). */
+export function load(tables: Tables, name: string): Dataset {
+  const devices = readDevices(tables);
+  const problems = readProblems(tables);
+  const kernels = readKernels(tables);
+  const runs = readRuns(tables, devices);
   const words = new Words();
-  const { rows, skipped } = readMeasurements(database, size, runs, kernels, problems, words);
-  const comparisons = readComparisons(database, runs, problems, rows);
-  const changePoints = readChangePoints(database, runs, problems);
-  const rivals = readRivals(database, runs, problems);
-  const tables = [devices, problems, kernels, runs, comparisons, changePoints, rivals];
-  const version = Number(database.exec('PRAGMA user_version')[0]?.values[0]?.[0]);
-  const winners = Number(database.exec('SELECT count(*) FROM winner')[0]?.values[0]?.[0] ?? 0);
+  const { rows, skipped } = readMeasurements(tables, runs, kernels, problems, words);
+  const comparisons = readComparisons(tables, runs, problems, rows);
+  const changePoints = readChangePoints(tables, runs, problems);
+  const rivals = readRivals(tables, runs, problems);
+  const read = [devices, problems, kernels, runs, comparisons, changePoints, rivals];
   return {
-    name, size, version, devices: devices.list, problems: problems.list, kernels: kernels.list,
+    name, size: tables.size, version: tables.version, devices: devices.list, problems: problems.list, kernels: kernels.list,
     runs: runs.list, rows, words: words.list, comparisons: comparisons.list,
-    changePoints: changePoints.list, rivals: rivals.list, winners,
-    skipped: tables.reduce((sum, each) => sum + each.skipped, skipped),
-    textOf(row) {
-      const found = database.exec('SELECT substr(text, 1, 2048) FROM measurement WHERE id = ?', [rows.id[row] ?? -1]);
-      return String(found[0]?.values[0]?.[0] ?? '');
-    },
+    changePoints: changePoints.list, rivals: rivals.list,
+    skipped: read.reduce((sum, each) => sum + each.skipped, skipped),
+    textOf: (row) => tables.textOf('measurement', 'text', rows.id[row] ?? -1),
   };
 }

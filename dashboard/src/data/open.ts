@@ -3,6 +3,9 @@
 // refused with a line that says why and one that says what to do.
 import initSqlJs, { type Database } from 'sql.js';
 import wasmUrl from 'sql.js/dist/sql-wasm-browser.wasm?url&inline';
+import { ColumnarTables, isColumnar } from './columnar.ts';
+import { SqliteTables } from './sqlite.ts';
+import type { Tables } from './tables.ts';
 
 /** A file that cannot be shown: what is wrong with it, and what helps. */
 export class Unreadable extends Error {
@@ -60,8 +63,19 @@ function check(database: Database, size: number): number {
 
 const damagedRemedy = 'Copy it again while no tuner writes to it, or restore it from a backup.';
 
-export async function openDatabase(bytes: Uint8Array): Promise<Database> {
+export const damagedPage = (): Unreadable => new Unreadable('The data inside this page is damaged.', 'Make the page again with "nvfp4-tune dashboard".');
+
+function openColumnar(bytes: Uint8Array): Tables {
+  try {
+    return new ColumnarTables(bytes);
+  } catch {
+    throw damagedPage();
+  }
+}
+
+export async function openTables(bytes: Uint8Array): Promise<Tables> {
   if (bytes.length === 0) throw new Unreadable('The file is empty.', kOther);
+  if (isColumnar(bytes)) return openColumnar(bytes);
   engine ??= initSqlJs({ locateFile: () => wasmUrl });
   const sql = await engine;
   let database: Database | undefined;
@@ -70,7 +84,7 @@ export async function openDatabase(bytes: Uint8Array): Promise<Database> {
     // A cache that holds the whole file: some columns are read later than the rest.
     database.exec('PRAGMA trusted_schema=OFF; PRAGMA cache_size=-131072');
     check(database, bytes.length);
-    return database;
+    return new SqliteTables(database, bytes.length);
   } catch (error) {
     database?.close();
     throw unreadable(error);

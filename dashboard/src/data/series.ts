@@ -59,15 +59,20 @@ export function allSeries(data: Dataset): Series[] {
   const groups = new Map<number, Map<number, number[]>>();
   const devices = new Map(data.devices.map((device, i) => [device, i]));
   const deviceOf = data.runs.map((run) => devices.get(run.device) ?? 0);
+  // Rows of one series mostly follow each other.
+  let [lastWhere, lastM, last] = [-1, -1, [] as number[]];
   for (let i = 0; i < rows.count; ++i) {
     const where = (((rows.problem[i] as number) * 64 + (deviceOf[rows.run[i] as number] ?? 0)) * 65536 +
       (rows.policy[i] as number)) * 256 + (rows.provenance[i] as number);
-    let byM = groups.get(where);
-    if (!byM) groups.set(where, (byM = new Map()));
     const m = rows.m[i] as number;
-    const known = byM.get(m);
-    if (known) known.push(i);
-    else byM.set(m, [i]);
+    if (where !== lastWhere || m !== lastM) {
+      let byM = groups.get(where);
+      if (!byM) groups.set(where, (byM = new Map()));
+      let members = byM.get(m);
+      if (!members) byM.set(m, (members = []));
+      [lastWhere, lastM, last] = [where, m, members];
+    }
+    last.push(i);
   }
   const ok = words.indexOf('ok');
   const list: Series[] = [];

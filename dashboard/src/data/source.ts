@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where bytes come from: the data inside this very page, an address, or a file that the user gives.
-import { Unreadable } from './open.ts';
+import { Unreadable, damagedPage } from './open.ts';
 
 /** Bytes and what to call them. */
 export interface Source {
@@ -21,8 +21,8 @@ async function maybeGunzip(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> 
   return bytes[0] === 0x1f && bytes[1] === 0x8b ? gunzip([bytes]) : bytes;
 }
 
-/** What `nvfp4-tune dashboard` put into the page: a gzipped database in base64, in many elements since
- * a browser's parser takes twice as long for one of 16 MB. */
+/** What `nvfp4-tune dashboard` put into the page: gzipped columns in base64, in many elements since a
+ * browser's parser takes twice as long for one of 16 MB. */
 export async function inlined(): Promise<Source | undefined> {
   const holders = [...document.querySelectorAll<HTMLElement>('script.nvfp4-data')];
   const [first] = holders;
@@ -32,7 +32,7 @@ export async function inlined(): Promise<Source | undefined> {
     for (const holder of holders) holder.remove();
     return { name: first.dataset['name'] || 'data of this page', bytes: await gunzip(parts) };
   } catch {
-    throw new Unreadable('The data inside this page is damaged.', 'Make the page again with "nvfp4-tune dashboard".');
+    throw damagedPage();
   }
 }
 

@@ -3,7 +3,9 @@
 // long; files that are broken, foreign, too new, empty.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { type Page } from 'playwright-core';
+import { columnar } from '../columnar.ts';
 import { emptyDatabase, fixture } from '../fixture.ts';
 import { Session, drawn, visit } from './page.ts';
 
@@ -66,6 +68,17 @@ test('a database in parts is damaged, empty or no database, and the page says wh
   await refused(broken, /damaged/);
 });
 
+test('data inside a page that is cut, foreign or contradicts itself is refused', async () => {
+  const good = columnar(await fixture({ runs: 2 }));
+  const lying = good.slice();
+  lying[8] = (lying[8] as number) ^ 1;
+  for (const bytes of [gzipSync(good).subarray(0, 5000), gzipSync(good.subarray(0, -1)), gzipSync(lying), good]) {
+    await page.goto(session.withBytes(bytes));
+    await drawn(page, 'problem');
+    assert.match(await page.locator('.problem').innerText(), /The data inside this page is damaged\.\s+Make the page again with "nvfp4-tune dashboard"/);
+  }
+});
+
 test('a foreign, a newer and an incomplete database are refused by name', async () => {
   const foreign = await emptyDatabase();
   foreign.run('PRAGMA application_id = 7');
@@ -103,7 +116,7 @@ test('hostile names make no element, run nothing, and leave the layout whole', a
       database.run(`UPDATE ${table} SET ${column} = ? WHERE id = (SELECT max(id) FROM ${table})`, [long]);
     }
   }
-  await page.goto(session.withData(database.export()));
+  await page.goto(session.withData(database));
   await drawn(page);
   for (const name of pages) {
     await visit(page, `#/${name}`);
@@ -125,7 +138,7 @@ test('hostile names make no element, run nothing, and leave the layout whole', a
 });
 
 test('an address that makes no sense shows the landing page', async () => {
-  await page.goto(`${session.withData((await fixture({ runs: 2 })).export())}#/nowhere?shape=%E0%A4%A&run=abc&series=<script>&m=%00`);
+  await page.goto(`${session.withData(await fixture({ runs: 2 }))}#/nowhere?shape=%E0%A4%A&run=abc&series=<script>&m=%00`);
   await drawn(page);
   assert.match(await page.locator('h1').innerText(), /What changed/);
 });

@@ -6,11 +6,16 @@ import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { type BrowserContext, type Page, chromium } from 'playwright-core';
+import type { Database } from 'sql.js';
+import { columnar } from '../columnar.ts';
 
 export const builtPage = process.env['NVFP4_DASHBOARD_PAGE'] ?? 'dist/index.html';
 export const screenshots = process.env['NVFP4_SCREENSHOTS'] ?? '../build/dashboard/screenshots';
 
 export const browserPath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
+
+// As tuner/dashboard_page.cpp cuts it.
+const kElement = 512 << 10;
 
 /** A folder of its own that goes away, and a browser that lives in it. */
 export class Session {
@@ -42,10 +47,14 @@ export class Session {
   }
 
   /** The page with data in it, as `nvfp4-tune dashboard` writes it; its address. */
-  withData(bytes: Uint8Array, models: unknown = [], name = 'index.html'): string {
-    const base64 = gzipSync(bytes).toString('base64');
+  withData(database: Database, models: unknown = [], name = 'index.html'): string {
+    return this.withBytes(gzipSync(columnar(database)), models, name);
+  }
+
+  withBytes(bytes: Uint8Array, models: unknown = [], name = 'index.html'): string {
+    const base64 = Buffer.from(bytes).toString('base64');
     const parts: string[] = [];
-    for (let i = 0; i < base64.length; i += 65536) parts.push(`<script type="application/octet-stream" class="nvfp4-data" data-name="test.db">${base64.slice(i, i + 65536)}</script>`);
+    for (let i = 0; i < base64.length; i += kElement) parts.push(`<script type="application/octet-stream" class="nvfp4-data" data-name="test.db">${base64.slice(i, i + kElement)}</script>`);
     const html = readFileSync(builtPage, 'utf8')
       .replace('<!-- nvfp4-data -->', () => parts.join('\n'))
       .replace('id="nvfp4-models">', () => `id="nvfp4-models">${JSON.stringify(models)}`);

@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import type { Page } from 'playwright-core';
+import type { Database } from 'sql.js';
 import { fixture } from '../fixture.ts';
 import { Session, builtPage, drawn, screenshots, visit } from './page.ts';
 
@@ -16,7 +17,7 @@ const names = ['changes', 'heatmap', 'history', 'config', 'compare', 'roofline',
 const series = encodeURIComponent('1~4096x4096~bf16~8~graph+pdl~measured');
 const models = [{ name: 'tiny', gemms: [{ n: 4096, k: 4096, experts: 0, count: 32 }] }];
 
-let bytes: Uint8Array;
+let database: Database;
 let session: Session;
 let page: Page;
 const complaints: string[] = [];
@@ -32,9 +33,9 @@ async function open(given: Session, address: string): Promise<Page> {
 }
 
 before(async () => {
-  bytes = (await fixture()).export();
+  database = await fixture();
   session = await Session.open();
-  page = await open(session, session.withData(bytes, models));
+  page = await open(session, session.withData(database, models));
   await drawn(page);
 });
 after(() => session.close());
@@ -153,7 +154,7 @@ test('nothing is asked of any server', async () => {
 });
 
 test('modelled data says so on every page that shows it', async () => {
-  const modelled = (await fixture({ modelled: true, runs: 3 })).export();
+  const modelled = await fixture({ modelled: true, runs: 3 });
   const other = await open(session, session.withData(modelled, [], 'modelled.html'));
   await drawn(other);
   for (const name of names) {
@@ -165,6 +166,7 @@ test('modelled data says so on every page that shows it', async () => {
 });
 
 test('a database is fetched from ?db=URL', async () => {
+  const bytes = database.export();
   const server = createServer((request, response) => {
     response.end(request.url === '/tuning.db' ? bytes : readFileSync(builtPage));
   }).listen(0, '127.0.0.1');
@@ -182,7 +184,7 @@ for (const [scheme, width] of [['light', 1440], ['dark', 1440], ['light', 900]] 
   test(`every page draws, ${scheme} at ${width}, and axe finds nothing serious`, async () => {
     const own = await Session.open(scheme, width);
     try {
-      const other = await open(own, own.withData(bytes, models));
+      const other = await open(own, own.withData(database, models));
       await drawn(other);
       for (const name of names) {
         await visit(other, `#/${name}`);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The page with 200,000 measurements: it opens a file of them within 2 s and follows a filter within 200
-// ms, as clock.ts counts them; what was measured is printed. With as many inside the page the browser
-// has 16 MB of text to parse first; that is printed, and bounded.
+// The page with 200,000 measurements: it opens with them inside, or with a file of them, within 2 s and
+// follows a filter within 200 ms, as clock.ts counts them; what was measured is printed.
 import assert from 'node:assert/strict';
 import { statSync } from 'node:fs';
 import { after, before, test } from 'node:test';
@@ -51,9 +50,9 @@ before(async () => {
   assert.equal(database.exec('SELECT count(*) FROM measurement')[0]?.values[0]?.[0], kRows);
   session = await Session.open();
   pace = await Pace.of(await session.page());
-  const bytes = database.export();
-  file = session.write('big.db', bytes);
-  address = session.withData(bytes);
+  page = await session.page();
+  file = session.write('big.db', database.export());
+  address = session.withData(database);
   database.close();
 });
 after(() => session.close());
@@ -64,22 +63,23 @@ test('the page without data is at most 2.5 MB', () => {
   assert.ok(size <= 2.5e6, `${size} bytes`);
 });
 
-test('a page with 200,000 measurements inside opens within 5 s', async () => {
-  const time = await opening(address);
-  console.log(`open, inside the page: ${text(time)} for ${kRows} measurements`);
-  await page.close();
-  assert.ok(judged(time) <= 5000, text(time));
-});
-
-test('a file of 200,000 measurements opens within 2 s', async () => {
-  const times = [await opening(Session.plainPage, file)];
-  for (let again = 0; again < 2; ++again) {
+/** Three times; the last one stays open. */
+async function openings(where: string, file?: string): Promise<Taken[]> {
+  const times: Taken[] = [];
+  for (let i = 0; i < 3; ++i) {
     await page.close();
-    times.push(await opening(Session.plainPage, file));
+    times.push(await opening(where, file));
   }
-  console.log(`open, a file: ${times.map(text).join(', ')} for ${kRows} measurements`);
-  assert.ok(Math.min(...times.map(judged)) <= 2000, times.map(text).join());
-});
+  return times;
+}
+
+for (const [what, where, given] of [['a page with 200,000 measurements inside', () => address, () => undefined], ['a file of 200,000 measurements', () => Session.plainPage, () => file]] as const) {
+  test(`${what} opens within 2 s`, async () => {
+    const times = await openings(where(), given());
+    console.log(`open, ${what}: ${times.map(text).join(', ')}`);
+    assert.ok(Math.min(...times.map(judged)) <= 2000, times.map(text).join());
+  });
+}
 
 for (const name of ['changes', 'heatmap', 'history', 'compare', 'roofline', 'search', 'rivals', 'card']) {
   test(`a filter on ${name} is followed within 200 ms`, async () => {
