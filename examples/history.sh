@@ -5,8 +5,8 @@
 #   history.sh history.db && nvfp4-tune dashboard --db history.db --out site
 #
 # What a history of one's own looks like after a few nights (nightly.sh). The first three runs of the
-# H100 and the first of the H200 hold medians only, no samples: differences from them are ambiguous. NVFP4_TUNE names
-# the program if it is not on the PATH.
+# H100 and the first of the H200 hold medians only, no samples: differences from them are ambiguous.
+# NVFP4_TUNE names the program if it is not on the PATH.
 set -eu
 tune=${NVFP4_TUNE:-nvfp4-tune}
 db=${1:?usage: history.sh history.db}

@@ -15,7 +15,7 @@ namespace nvfp4 {
 struct CostEstimate {
   double seconds = 0;
   std::string_view
-      bound;  ///< the term that dominates: "memory", "issue", "tensor", "latency"
+      bound;  ///< the term that dominates: "memory" (or L2), "issue", "tensor", "latency"
 };
 
 CostEstimate estimate(const KernelConfig& config, const Problem& problem, int64_t m,

@@ -39,7 +39,7 @@ constexpr double kFillCycles = 2180;      // from a stage's release to its next 
 constexpr double kDrift = 0.36;   // of a stage's use, by which each more warpgroup holds it longer
 constexpr double kRingNorm = 12;  // of use and refill; not part of the fit
 constexpr double kBusyNorm = 4.25;
-constexpr double kTokenBytesPerCycle = 34;  // of activations from L2, for each SM
+constexpr double kTokenBytesPerCycle = 34;  // of activations from L2, for each SM; tried 30 to 42
 constexpr double kLaunchPdl = 0.9e-6;    // start, first stage and epilogue where launches overlap
 constexpr double kLaunch = 2.9e-6;       // and where they do not; not part of the fit
 constexpr double kMulticast = 0.5e-6;    // clusters along n
@@ -149,7 +149,7 @@ CostEstimate estimate_wgmma(const KernelConfig& config, const Problem& problem, 
   double busy = power_norm(kBusyNorm, {memory, consume, tokens});
   if (config.pdl) busy *= crowding(double(plan.grid), resident_ctas(config, device), device);
   CostEstimate result{.seconds = busy + fixed, .bound = "memory"};
-  if (consume > memory) result.bound = config.block_m > 128 ? "tensor" : "issue";
+  if (consume > std::max(memory, tokens)) result.bound = config.block_m > 128 ? "tensor" : "issue";
   if (fixed > busy) result.bound = "latency";
   return result;
 }
