@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <stdexcept>
 #include <string>
@@ -116,6 +117,29 @@ void DeviceBuffer::fill(std::byte value, CUstream stream) {
   gpu_.check(
       gpu_.driver().memset_d8_async(address_, std::to_integer<unsigned char>(value), size_, stream),
       "cuMemsetD8Async");
+}
+
+HostBuffer::~HostBuffer() { free(); }
+
+void HostBuffer::free() {
+  if (data_ == nullptr) return;
+  release(gpu_, [&](const Driver& driver) { driver.mem_free_host(data_); });
+  data_ = nullptr;
+  size_ = 0;
+}
+
+std::span<std::byte> HostBuffer::first(size_t bytes) {
+  if (bytes > size_) {
+    const size_t wanted = std::max(bytes, size_ + size_ / 2);  // few steps to any size
+    free();
+    const CUresult result = gpu_.driver().mem_host_alloc(&data_, wanted, 0);
+    if (result != CUDA_SUCCESS) {
+      data_ = nullptr;
+      throw CudaError(gpu_.driver(), result, fmt::format("cuMemHostAlloc of {} bytes", wanted));
+    }
+    size_ = wanted;
+  }
+  return {static_cast<std::byte*>(data_), bytes};
 }
 
 Module::Module(const Gpu& gpu, std::string_view image) : gpu_(gpu) {

@@ -23,13 +23,14 @@ enum class Match : int {
   m_interval,  ///< tuned at another M of the same token tile
   near_m,      ///< outside every interval: the nearest larger tuned M
   policy,      ///< measured, but for another launch policy
+  activation,  ///< measured, but for the other activation type
   fallback,    ///< no row: the cost model's default config
 };
 
 /// Where the answer came from.
 enum class Layer : int { user = 0, shipped = 1, fallback = 2 };
 
-/// "exact", "m_interval", "near_m", "other_policy", "default"; "user", "shipped", "default".
+/// "exact", "m_interval", "near_m", "other_policy", "other_act", "default"; "user", "shipped", "default".
 std::string_view name(Match match);
 std::string_view name(Layer layer);
 
@@ -62,7 +63,8 @@ class Snapshot {
   /// The best row for (problem, m, policy), empty when none fits. No allocation, no lock.
   std::optional<Selection> find(const Problem& problem, int64_t m, Policy policy) const noexcept;
 
-  /// The M after which another row may answer for `problem`, under any policy; in no order.
+  /// The M after which another row may answer for `problem`, under any policy and activation type;
+  /// in no order.
   std::vector<int64_t> edges(const Problem& problem) const;
 
   const Device& device() const { return device_; }
@@ -77,7 +79,8 @@ class Snapshot {
   std::vector<Ranked> entries_;  ///< grouped by (kind, layout, n, k, act, policy)
 };
 
-/// find(), else what was measured for another launch policy (its time is then unknown), else the
+/// find(), else what was measured for another launch policy, else for the other activation type
+/// (its time is then unknown), else the
 /// cost model's default with its modelled time: never empty. The default enumerates candidates, so
 /// a caller on a hot path keeps the answer.
 Selection lookup(const Snapshot& snapshot, const Problem& problem, int64_t m, Policy policy);

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <numeric>
 #include <stdexcept>
@@ -50,6 +51,19 @@ TEST_CASE("a copy that leaves its buffer is refused with all three numbers") {
                        std::out_of_range);
   CHECK_THROWS_AS(buffer.download(bytes, SIZE_MAX), std::out_of_range);
   CHECK_NOTHROW(buffer.upload(bytes, 8));
+}
+
+TEST_CASE("host memory is kept until more is wanted, and takes copies") {
+  const EmulatedGpu emulated;
+  HostBuffer host(emulated.gpu);
+  CHECK(host.first(0).empty());
+  const std::span<std::byte> small = host.first(100);
+  CHECK(host.first(40).data() == small.data());
+  DeviceBuffer buffer(emulated.gpu, 400);
+  buffer.fill(std::byte{7});
+  const std::span<std::byte> large = host.first(400);
+  buffer.download(large);
+  CHECK(std::count(large.begin(), large.end(), std::byte{7}) == 400);
 }
 
 TEST_CASE("an empty buffer owns nothing and copies nothing") {

@@ -67,7 +67,7 @@ TEST_CASE("M = 64 is answered by its winner with its evidence, M = 63 by the sam
   CHECK(inside.evidence == 7);
 }
 
-TEST_CASE("another shape, act, arch or layout is answered by the default") {
+TEST_CASE("another shape, arch or layout is answered by the default") {
   const Snapshot snapshot(h100(), std::vector{entry(64, 64)});
   const auto is_default = [&](Problem problem) {
     const Selection got = lookup(snapshot, problem, 64, Policy::graph_pdl);
@@ -80,9 +80,6 @@ TEST_CASE("another shape, act, arch or layout is answered by the default") {
   };
   is_default(square_problem(8192));
   Problem problem = square_problem();
-  problem.act = Activation::fp16;
-  is_default(problem);
-  problem = square_problem();
   problem.arch = {8, 0, false};
   is_default(problem);
   problem = square_problem();
@@ -110,6 +107,36 @@ TEST_CASE("what was measured for another launch policy answers before the cost m
   Entry guess = entry(16, 64, Layer::user, h100(), Provenance::modelled);
   guess.winner.policy = Policy::graph;
   CHECK(ask({guess}, 64).match == Match::fallback);
+}
+
+TEST_CASE("what was measured with bf16 activations answers for fp16 before the cost model") {
+  Problem fp16 = square_problem();
+  fp16.act = Activation::fp16;
+  const Snapshot snapshot(h100(), std::vector{entry(64, 64), entry(8, 8)});
+  const Selection got = lookup(snapshot, fp16, 63, Policy::graph_pdl);
+  CHECK(got.match == Match::activation);
+  CHECK(name(got.match) == "other_act");
+  KernelConfig config = config_of(64);
+  config.act = Activation::fp16;
+  CHECK(got.config == config);
+  CHECK(got.expected_us == 0);      // nobody has measured that
+  CHECK(got.code_hash.empty());     // nor seen its machine code
+  CHECK(got.evidence == 7);
+  CHECK(lookup(snapshot, fp16, 63, Policy::eager).match == Match::activation);
+
+  const auto edges = snapshot.edges(fp16);
+  CHECK(std::count(edges.begin(), edges.end(), 64) > 0);
+
+  // Its own measurement comes first, even of another policy.
+  Entry own = entry(64, 64);
+  own.winner.problem.act = own.winner.config.act = Activation::fp16;
+  own.winner.policy = Policy::graph;
+  const Snapshot both(h100(), std::vector{entry(64, 64), own});
+  CHECK(lookup(both, fp16, 64, Policy::graph_pdl).match == Match::policy);
+
+  const Snapshot guess(
+      h100(), std::vector{entry(64, 64, Layer::user, h100(), Provenance::modelled)});
+  CHECK(lookup(guess, fp16, 64, Policy::graph_pdl).match == Match::fallback);
 }
 
 TEST_CASE("outside every interval the nearest larger tuned M answers, but only when it is near") {

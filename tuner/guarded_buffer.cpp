@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 namespace nvfp4 {
 namespace {
@@ -24,16 +25,10 @@ GuardedBuffer::GuardedBuffer(const Gpu& gpu, size_t bytes)
   whole_.upload(guard, kGuardBytes + bytes);
 }
 
-void GuardedBuffer::poison(CUstream stream) {
+void GuardedBuffer::fill(std::byte value, CUstream stream) {
   if (bytes_ == 0) return;
-  const auto value = static_cast<unsigned char>(kPoison);
-  gpu_.check(gpu_.driver().memset_d8_async(address(), value, bytes_, stream), "cuMemsetD8Async");
-}
-
-std::vector<std::byte> GuardedBuffer::download() const {
-  std::vector<std::byte> bytes(bytes_);
-  if (bytes_ > 0) whole_.download(bytes, kGuardBytes);
-  return bytes;
+  const auto byte = std::to_integer<unsigned char>(value);
+  gpu_.check(gpu_.driver().memset_d8_async(address(), byte, bytes_, stream), "cuMemsetD8Async");
 }
 
 std::optional<std::string> GuardedBuffer::guard_damage() const {

@@ -7,7 +7,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "runtime/cuda.h"
 
@@ -26,10 +25,13 @@ class GuardedBuffer {
     return whole_.as<T>(kGuardBytes);
   }
 
-  /// Fills the inside with kPoison, in stream order.
-  void poison(CUstream stream);
-  void upload(std::span<const std::byte> bytes) { whole_.upload(bytes, kGuardBytes); }
-  std::vector<std::byte> download() const;
+  size_t size() const { return bytes_; }
+
+  /// Sets every byte of the inside, in stream order.
+  void fill(std::byte value, CUstream stream);
+  void poison(CUstream stream) { fill(kPoison, stream); }
+  /// Copies the inside, all of it, to `bytes`.
+  void download(std::span<std::byte> bytes) const { whole_.download(bytes, kGuardBytes); }
 
   /// "before" or "behind" when a guard zone was written to; waits for the device.
   std::optional<std::string> guard_damage() const;

@@ -16,7 +16,7 @@ from ._library import InvalidArgument, call
 DTYPES = {"bf16": _library.BF16, "fp16": _library.FP16, "fp32": _library.FP32}
 _logs: list[Any] = []  # never dropped: GEMMs outlive their contexts and may still have to tell
 
-MATCHES = ("exact", "interval", "near", "policy", "default")
+MATCHES = ("exact", "interval", "near", "policy", "act", "default")
 
 
 class Device(NamedTuple):
@@ -29,7 +29,8 @@ class Device(NamedTuple):
 
 class Selection(NamedTuple):
     """Which config runs, and who says so: `match` is exact, interval, near, policy (measured with
-    another launch policy) or default (nothing measured: the cost model's choice)."""
+    another launch policy), act (with the other activation type) or default (nothing measured: the
+    cost model's choice)."""
 
     config: str
     match: str

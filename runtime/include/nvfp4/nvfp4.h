@@ -253,7 +253,8 @@ typedef enum nvfp4_match NVFP4_INT {
   NVFP4_MATCH_INTERVAL = 1, /* tuned at another M of the same tile of tokens */
   NVFP4_MATCH_NEAR = 2,     /* the nearest tuned M */
   NVFP4_MATCH_POLICY = 3,   /* measured with another launch policy */
-  NVFP4_MATCH_DEFAULT = 4   /* nothing measured: the cost model's choice */
+  NVFP4_MATCH_ACT = 4,      /* measured with the other activation type */
+  NVFP4_MATCH_DEFAULT = 5   /* nothing measured: the cost model's choice */
 } nvfp4_match;
 
 typedef struct nvfp4_selection {
