@@ -17,6 +17,7 @@ fi
 runs=$(dirname "$0")/../tuning_db/bench
 for run in history/h100-sxm5-ef79b95 history/h100-sxm5-35119ac h100-sxm5 \
   history/h100-sxm5-32e8dfd history/h100-sxm5-95ac78c history/h100-sxm5-6ffe3bd \
-  h200-sxm h200-sxm-decode history/h200-sxm-95ac78c history/h200-sxm-e2d54de; do
+  history/h200-sxm-8c0a50c history/h200-sxm-decode-e2d54de history/h200-sxm-95ac78c \
+  history/h200-sxm-e2d54de; do
   "$tune" bench --from "$runs/$run.json" --record --db "$db" >/dev/null
 done

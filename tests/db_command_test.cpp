@@ -239,6 +239,18 @@ TEST_SUITE("db command") {
     CHECK(run_cli("db export --db " + built).out == run_cli("db export --db " + all).out);
   }
 
+  TEST_CASE("import and merge of a file that is not there make no database") {
+    const TemporaryFolder folder;
+    const std::string path = folder / "tuning.db";
+    const std::string missing = folder / "missing";
+    for (const std::string command : {"import ", "merge "}) {
+      const CliResult result = run_cli("db " + command + missing, with_db(path));
+      CHECK(result.code == 1);
+      CHECK(contains(result.err, missing));
+      CHECK_FALSE(std::filesystem::exists(path));
+    }
+  }
+
   TEST_CASE("what two tasks measured is merged, once") {
     const TemporaryFolder folder;
     const std::string a = sample(folder, "a.db");

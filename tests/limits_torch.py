@@ -4,9 +4,10 @@
 
 Of the cells that `nvfp4-tune bench --save` timed, those whose F lies below the goal for their M run once more,
 alone, with caches flushed and clocks as they are, under `ncu`. A row for each: microseconds and F of the bench,
-then, of the profiled launch, its microseconds, how busy memory, instruction issue and tensor cores were, in
-percent of what they can, the CTAs of its grid, and the two reasons for which warps waited most, in percent of
-all their time. A single launch under a profiler fills an empty GPU: it is slower than one of a chain.
+then, of the profiled launch, its microseconds, how busy memory was, and, while an SM had work, instruction issue,
+the pipe of integer logic, that of multiplications and the tensor cores, in percent of what they can, the CTAs of its
+grid, and the two things that warps spent most of their time on, in percent of it ("selected" is issuing). A single
+launch under a profiler fills an empty GPU: it is slower than one of a chain.
 Exit codes: 0 ok, 1 ncu failed, 2 usage, 3 could not run.
 
     NVFP4_LIBRARY=build/libnvfp4.so timeout 300 tests/limits_torch.py --bench h100.json --csv limits.csv
@@ -29,11 +30,15 @@ nvfp4 = need("nvfp4")
 Cell = dict[str, Any]  # n, k, m, act, us, f
 
 SECTIONS = ("SpeedOfLight", "ComputeWorkloadAnalysis", "WarpStateStats", "LaunchStats")
-TIME = r"gpu__time_duration\.sum"
-DRAM = r"(gpu__dram|dram_)_throughput\.avg\.pct_of_peak_sustained_elapsed"
-ISSUE = r"sm(sp)?__(inst_issued|issue_active)\.avg\.pct_of_peak_sustained_active"
-TENSOR = r"sm__(pipe|inst_executed_pipe)_tensor.*pct_of_peak_sustained_active"
-GRID = r"launch__grid_size"
+TIME = "gpu__time_duration.sum"
+BUSY = {  # column of the table: ncu's, and what makes it percent
+    "dram_pct": ("gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed", 1),
+    "issue_pct": ("smsp__issue_active.avg.per_cycle_active", 100),
+    "alu_pct": ("sm__pipe_alu_cycles_active.avg.pct_of_peak_sustained_active", 1),
+    "fma_pct": ("sm__pipe_fma_cycles_active.avg.pct_of_peak_sustained_active", 1),
+    "tensor_pct": ("sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active", 1),
+}
+CTAS = "launch__grid_size"
 STALL = r"smsp__average_warps_issue_stalled_(?P<why>\w+?)_per_issue_active\.ratio"
 MICROSECONDS = {"ns": 1e-3, "us": 1.0, "ms": 1e3}
 
@@ -83,18 +88,15 @@ def number(text: str) -> float:
 
 def counters(names: list[str], units: list[str], values: list[str]) -> dict[str, Any]:
     """Of one launch, from the columns of ncu's raw page."""
-    def most(pattern: str) -> float:
-        found = [number(value) for name, value in zip(names, values) if re.fullmatch(pattern, name)]
-        if not found:
-            raise ValueError(f"no column of ncu matches {pattern}")
-        return max(found)
-
-    time = next(i for i, name in enumerate(names) if re.fullmatch(TIME, name))
-    stalls = {match["why"]: number(value) for name, value in zip(names, values)
-              if (match := re.fullmatch(STALL, name))}
+    launch, unit = dict(zip(names, values)), dict(zip(names, units))
+    if absent := {TIME, CTAS, *(name for name, _ in BUSY.values())} - launch.keys():
+        raise ValueError("this ncu has no " + ", ".join(sorted(absent)))
+    stalls = {match["why"]: number(value) for name, value in launch.items() if (match := re.fullmatch(STALL, name))}
     all_stalls = sum(stalls.values())
-    row = {"ncu_us": round(number(values[time]) * MICROSECONDS[units[time]], 2), "dram_pct": most(DRAM),
-           "issue_pct": most(ISSUE), "tensor_pct": most(TENSOR), "ctas": int(most(GRID))}
+    row: dict[str, Any] = {"ncu_us": round(number(launch[TIME]) * MICROSECONDS[unit[TIME]], 2)}
+    for column, (name, factor) in BUSY.items():
+        row[column] = round(number(launch[name]) * factor)
+    row["ctas"] = int(number(launch[CTAS]))
     for place, (why, ratio) in enumerate(sorted(stalls.items(), key=lambda item: -item[1])[:2], 1):
         row[f"wait_{place}"] = f"{why} {100 * ratio / all_stalls:.0f}"
     return row
@@ -113,13 +115,13 @@ def parsed(text: str) -> list[dict[str, Any]]:
 def self_check() -> None:
     assert goal(64, 19_000_000, False) == 0.60 and goal(64, 21_000_000, False) == 0.78
     assert goal(8, 40_000_000, True) == 0.88 and goal(64, 40_000_000, True) == 0 and goal(1024, 40_000_000, False) == 0.90
-    table = ('==PROF== Connected\n"ID","gpu__time_duration.sum","gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed",'
-             '"sm__inst_issued.avg.pct_of_peak_sustained_active","sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active",'
-             '"launch__grid_size","smsp__average_warps_issue_stalled_dispatch_stall_per_issue_active.ratio",'
-             '"smsp__average_warps_issue_stalled_wait_per_issue_active.ratio"\n"","ns","%","%","%","","inst","inst"\n'
-             '"0","17,408","61.5","40","55.25","132","3","1"\n')
-    assert parsed(table) == [{"ncu_us": 17.41, "dram_pct": 61.5, "issue_pct": 40.0, "tensor_pct": 55.25, "ctas": 132,
-                              "wait_1": "dispatch_stall 75", "wait_2": "wait 25"}], parsed(table)
+    names = ["ID", TIME, *(name for name, _ in BUSY.values()), CTAS]
+    stalls = [f"smsp__average_warps_issue_stalled_{why}_per_issue_active.ratio" for why in ("dispatch_stall", "wait")]
+    lines = (names + stalls, ["", "ns", "%", "", "%", "%", "%", "", "inst", "inst"],
+             ["0", "17,408", "61.5", "0.4", "55.25", "20", "31", "132", "3", "1"])
+    table = "==PROF== Connected\n" + "\n".join(",".join(f'"{cell}"' for cell in line) for line in lines) + "\n"
+    assert parsed(table) == [{"ncu_us": 17.41, "dram_pct": 62, "issue_pct": 40, "alu_pct": 55, "fma_pct": 20,
+                              "tensor_pct": 31, "ctas": 132, "wait_1": "dispatch_stall 75", "wait_2": "wait 25"}]
     print("self-check ok")
 
 

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <set>
 
 #include "runtime/installed_files.h"
@@ -182,41 +183,43 @@ Answered run_export(const CommandLine& line, const Terminal& terminal) {
                               counts.measurements, counts.winners, path)};
 }
 
-ImportResult import_file(TuningDb& into, const std::string& path) {
-  const std::string bytes = read_file(path, kMaxImport);
+ImportResult import_file(TuningDb& into, const std::string& path, const std::string& bytes) {
   if (!bytes.starts_with(kSqliteMagic)) return import_winners(into, bytes, path);
   TuningDb from(path, Access::immutable);
   return import_winners(into, from);
 }
 
 Answered run_import(const CommandLine& line, const Terminal& terminal) {
-  TuningDb database(required_database(line), Access::read_write);
+  std::optional<TuningDb> database;  // none is made for a file that cannot be read
   Answered answered;
   for (const std::string& path : line.db_request.files) {
-    const ImportResult result = import_file(database, path);
+    const std::string bytes = read_file(path, kMaxImport);
+    if (!database) database.emplace(required_database(line), Access::read_write);
+    const ImportResult result = import_file(*database, path, bytes);
     for (const std::string& refused : result.refused) warn(terminal, "refused: " + refused);
     if (!result.unread.empty()) warn(terminal, result.unread);
     if (!result.refused.empty()) answered.code = ExitCode::failed;
     answered.text += fmt::format("{}: {} winners taken as hints, {} rows refused\n", path,
                                  result.winners, result.refused.size());
   }
-  warn_all(terminal, database.warnings());
+  if (database) warn_all(terminal, database->warnings());
   answered.text += "the next tuning of their shapes tries them first; lookups do not use them\n";
   return answered;
 }
 
 Answered run_merge(const CommandLine& line, const Terminal& terminal) {
-  TuningDb database(required_database(line), Access::read_write);
+  const std::string into = required_database(line);
   std::vector<std::unique_ptr<TuningDb>> opened;
   std::vector<TuningDb*> sources;
   for (const std::string& path : line.db_request.files) {
     std::error_code ignored;
-    if (fs::equivalent(path, database.path(), ignored)) {
+    if (fs::equivalent(path, into, ignored)) {
       throw DatabaseError(fmt::format("{} is the database that is merged into", path));
     }
     opened.push_back(std::make_unique<TuningDb>(path, Access::read_only));
     sources.push_back(opened.back().get());
   }
+  TuningDb database(into, Access::read_write);  // none is made for a file that cannot be read
   const MergeCounts counts = merge(database, sources);
   warn_all(terminal, database.warnings());
   for (const auto& source : opened) warn_all(terminal, source->warnings());

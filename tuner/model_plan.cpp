@@ -16,10 +16,10 @@ namespace {
 // and the whole gate run in the interpreter for each config that passes.
 constexpr double kEmulatedStart = 0.6;
 constexpr double kEmulatedConfig = 0.25;
-// On a GPU candidates may take their budget. The finals of gemma-4-31b took an H100 13 to 30 s for
-// 12 Ms of a shape (2026-11-28), about this long for each of five configs; a run corrects the time
-// that is left by its own pace.
-constexpr double kFinalist = 0.35;
+// On a GPU candidates may take their budget. The finals of 8192 x 4096 took an H200 12 s for 13 Ms
+// (2026-11-28), about this long for each of five configs; a run corrects the time that is left by
+// its own pace.
+constexpr double kFinalist = 0.18;
 
 // Winners that stand: chosen from rows of this toolchain.
 int count_known(const TuneRequest& request, const DeviceKey& key, const Toolchain& toolchain,
