@@ -168,9 +168,12 @@ TEST_SUITE("regret command") {
       CHECK(row["regret_worst"] >= 0.0);
       CHECK(row["provenance"] == "modelled");
     }
-    // The file of one question does not answer another.
-    CHECK(run_cli(ask + "1 --seed 2 --budget 1ms", variables).err.find("another question") !=
-          std::string::npos);
+    // The file of one question does not answer another, nor is it lost to it.
+    const std::string other = ask + "1 --seed 2 --budget 1ms";
+    const CliResult refused = run_cli(other, variables);
+    CHECK(refused.code == 2);
+    CHECK(refused.err.find("answers another question: --force replaces it") != std::string::npos);
+    CHECK(run_cli(other + " --force", variables).code == 1);  // begun, and not complete
   }
 
   TEST_CASE("a budget that is over leaves what there is, and says that it is not all") {

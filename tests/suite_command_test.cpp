@@ -212,7 +212,7 @@ TEST_SUITE("bench") {
     CHECK(parse_suite_document(contents(saved)).rows.size() > kept.rows.size());
   }
 
-  TEST_CASE("another command, or a finished run, starts anew and replaces the file") {
+  TEST_CASE("a finished run is replaced by the same command, another command's only by force") {
     TemporaryFolder folder;
     const std::string saved = path(folder, "a.json");
     for (int i = 0; i < 2; ++i) {
@@ -220,7 +220,15 @@ TEST_SUITE("bench") {
       CHECK(result.code == 0);
       CHECK_FALSE(contains(result.err, "going on"));
     }
-    CHECK(run(folder, kBench + "--M 1 --save " + saved).code == 0);
+    const std::string other = kBench + "--M 1 --save " + saved;
+    const CliResult result = run(folder, other);
+    refused(result, 2, "holds 1 rows of another command (nvfp4-tune " + kBench + "--M 8");
+    CHECK_FALSE(contains(result.err, "using"));  // not even a GPU was opened
+    CHECK(run(folder, other + " --force").code == 0);
+    std::ofstream(folder / "mine") << "a text";
+    refused(run(folder, kBench + "--M 1 --save " + path(folder, "mine")), 2,
+            "mine' is no file of bench: --force replaces it");
+    CHECK(contents(path(folder, "mine")) == "a text");
     const SuiteResults results = parse_suite_document(contents(saved));
     REQUIRE(results.rows.size() == 1);
     CHECK(results.rows[0].m == 1);

@@ -44,7 +44,7 @@ constexpr OptionSpec kOptions[] = {
     {"jobs", "N", "compile processes (default: by cores and memory)", kMeasuring | inspect},
     {"max-candidates", "N", "configs tried for each M (default: by effort)", tune},
     {"force", nullptr, "measure again what the database already knows; replace a file",
-     tune | inspect | db_export | db_build | dashboard},
+     tune | bench | regret | inspect | db_export | db_build | dashboard},
     {"no-wait", nullptr, "fail when another tuner holds the card, instead of waiting for it",
      kMeasuring},
     {"shared", nullptr, "measure although others use the card: processes, MPS, MIG slices",

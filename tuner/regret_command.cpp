@@ -203,13 +203,16 @@ void Regret::judge(RegretCell& cell) const {
 void resume(RegretResults& results, const CommandLine& line, const Terminal& terminal) {
   std::optional<RegretResults> old;
   try {
-    old = parse_regret(read_file(*line.save, kMostBytes));
+    const std::string text = read_file(*line.save, kMostBytes);
+    if (text.empty()) return;
+    old = parse_regret(text);
   } catch (const FileError&) {
     return;  // not there yet
   }
   if (!old || !same_question(*old, results)) {
-    warn(terminal, fmt::format("'{}' answers another question: starting anew", *line.save));
-    return;
+    if (line.force) return;
+    throw UsageError(
+        fmt::format("'{}' answers another question: --force replaces it", *line.save));
   }
   results = std::move(*old);
   const auto swept = std::count_if(results.cells.begin(), results.cells.end(),

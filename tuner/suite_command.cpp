@@ -116,6 +116,23 @@ Answered show_saved(const CommandLine& line, const Terminal& terminal) {
   return answered(results, ExitCode::ok, line, terminal);
 }
 
+// A measurement costs minutes of a card: none is overwritten by the way.
+void refuse_to_replace(const CommandLine& line) {
+  if (line.force) return;
+  try {
+    const std::string text = read_file(*line.save, kMostBytes);
+    if (text.empty()) return;
+    const SuiteResults old = parse_suite_document(text);
+    if (old.command == line.text) return;
+    throw UsageError(fmt::format("'{}' holds {} rows of another command ({}): --force replaces them",
+                                 *line.save, old.rows.size(), old.command));
+  } catch (const FileError&) {
+    return;  // not there yet
+  } catch (const DocumentError&) {
+    throw UsageError(fmt::format("'{}' is no file of bench: --force replaces it", *line.save));
+  }
+}
+
 // The rows that the same command has left in its file when it was interrupted.
 void resume(SuiteResults& results, const CommandLine& line, const Terminal& terminal) {
   std::optional<SuiteResults> old;
@@ -124,7 +141,7 @@ void resume(SuiteResults& results, const CommandLine& line, const Terminal& term
   } catch (const FileError&) {
     return;  // not there yet
   } catch (const DocumentError&) {
-    return;  // somebody else's; the user said to write there
+    return;  // somebody else's; --force says to write there
   }
   const auto same = [&](auto member) { return (*old).*member == results.*member; };
   const bool ours = !old->complete && same(&SuiteResults::card) && same(&SuiteResults::driver) &&
@@ -222,6 +239,7 @@ Answered run_bench(const CommandLine& line, const Terminal& terminal) {
     if (*path) check_replaceable(**path);
   }
   if (!line.from.empty()) return show_saved(line, terminal);
+  if (line.save) refuse_to_replace(line);
   const std::vector<Shape> shapes = shapes_of(line, terminal);
   if (line.record) TuningDb(history_path(line, terminal), Access::read_write);  // or refuse now
   const Gpu gpu = open_gpu(line, terminal);
