@@ -49,6 +49,10 @@ constexpr double kStart = 1.34e-6;        // from the end of a CTA to the first 
 constexpr double kExchange = 1.74e-6;     // partials through the workspace: fence, atomic, re-read
 constexpr double kStreamExchange = 3.26e-6;  // and where a CTA fills its pipelines for two tiles
 constexpr double kExchangeBytesPerSmCycle = 7.43;  // partials written and read, all SMs at once
+// Two launches of half the SMs each do not meet here. With room for two CTAs on an SM 40 to 90 took
+// about as long as with room for one, 96 took 27 % longer; in the wgmma family 45 took 17 % longer,
+// 64 24 % (medians, H200, 2026-11-28). 0.7 instead made first choices at M = 16 worse.
+constexpr double kApartShare = 0.5;
 
 // What one CTA does.
 struct Cta {
@@ -142,7 +146,8 @@ Busy all_rounds(const Cta& cta, const KernelConfig& config, double ctas, double 
     const double last = std::ceil(rest / device.sm_count);
     total.add(round_of(cta, config, last, rest / last, exposed, device), 1);
   }
-  if (config.pdl) total.seconds *= crowding(ctas, resident, device);
+  const bool apart = ctas <= kApartShare * device.sm_count;
+  if (config.pdl && !apart) total.seconds *= crowding(ctas, resident, device);
   const double starts = std::ceil(ctas / (resident * device.sm_count)) - 1;
   total.seconds += starts * kStart / resident;
   return total;

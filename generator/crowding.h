@@ -17,11 +17,10 @@ namespace nvfp4 {
 constexpr double kCrowding = 0.47;
 constexpr double kCrowdPower = 0.73;
 
-/// The factor by which crowding slows `ctas` down of which an SM holds `resident`. Two launches of
-/// half the SMs each do not meet.
+/// The factor by which crowding slows `ctas` down of which an SM holds `resident`.
 inline double crowding(double ctas, double resident, const Device& device) {
   const double room = resident / std::ceil(ctas / device.sm_count);
-  if (room <= 1 || 2 * ctas <= device.sm_count) return 1;
+  if (room <= 1) return 1;
   return 1 + kCrowding * std::pow(room - 1, kCrowdPower);
 }
 

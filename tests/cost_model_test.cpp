@@ -93,14 +93,14 @@ TEST_SUITE("cost_model") {
           estimate(bf16, problem, 32, h100()).seconds);
   }
 
-  TEST_CASE("CTAs crowd where SMs have more room than they need, but not below half of the SMs") {
+  TEST_CASE("CTAs crowd where SMs have more room than they need") {
     const double sms = h100().sm_count;
     CHECK(crowding(sms, 1, h100()) == 1);
     CHECK(crowding(2 * sms, 2, h100()) == 1);
     CHECK(crowding(sms, 2, h100()) == 1 + kCrowding);
     CHECK(crowding(2 * sms - 1, 4, h100()) == 1 + kCrowding);
     CHECK(crowding(sms, 3, h100()) > crowding(sms, 2, h100()));
-    CHECK(crowding(sms / 2, 8, h100()) == 1);
+    CHECK(crowding(sms / 2, 2, h100()) == 1 + kCrowding);
     CHECK(crowding(3 * sms, 2, h100()) == 1);  // rounds
   }
 
