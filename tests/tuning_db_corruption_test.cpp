@@ -223,6 +223,31 @@ TEST_CASE("a row that was edited without its checksum is skipped and reported, t
   CHECK(got.warnings[0].find("winner row 2 skipped: checksum mismatch") != std::string::npos);
 }
 
+TEST_CASE("what one problem asks for reads no row or kernel of another") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "tuning.db";
+  {
+    TuningDb db(path, Access::read_write);
+    const int64_t run = db.add_run(run_on(h100()));
+    add_winner(db, run, h100(), measurement_of(config_of(64), 64, 12));
+    Measurement other = measurement_of(config_of(32), 32, 10);
+    other.problem.n = 8192;
+    add_winner(db, run, h100(), other);
+  }
+  execute_sql(path, "UPDATE measurement SET median_us = 0.001 WHERE id = 2;"
+                    "UPDATE kernel SET registers = 1 WHERE id = 2");
+  TuningDb db(path, Access::read_only);
+  const DeviceKey device = key_of(h100());
+  CHECK(db.measurements(device, square_problem()).size() == 1);
+  CHECK(db.winners(device, square_problem()).size() == 1);
+  CHECK(db.warnings().empty());
+  Problem other = square_problem();
+  other.n = 8192;
+  CHECK(db.measurements(device, other).empty());
+  CHECK(db.winners(device, other).empty());
+  CHECK_FALSE(db.warnings().empty());
+}
+
 TEST_CASE("a winner whose evidence is damaged does not answer") {
   const TemporaryFolder folder;
   sample_bytes(folder);

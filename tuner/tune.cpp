@@ -65,7 +65,7 @@ class Tuning {
   Listener listener();
   int64_t run_id();
   void record(std::vector<Measurement> rows);
-  SearchOptions search_options(int64_t m);
+  SearchOptions search_options(int64_t m, std::span<const Winner> stored);
   void readmit_rows();
   void try_candidates();
   std::optional<Choice> choose(int64_t m, Policy policy);
@@ -141,7 +141,7 @@ void Tuning::record(std::vector<Measurement> rows) {
   }
 }
 
-SearchOptions Tuning::search_options(int64_t m) {
+SearchOptions Tuning::search_options(int64_t m, std::span<const Winner> stored) {
   SearchOptions options{.max_candidates = make_plan(request_, device_).candidates,
                         .seed = request_.seed,
                         .pdl = pdl_,
@@ -149,7 +149,7 @@ SearchOptions Tuning::search_options(int64_t m) {
                         .suspects = suspects_};
   // An emulated device's winners are the model's own opinion.
   if (device_.emulated) return options;
-  PastWinners past = past_winners(db_.winners(), key_, request_.problem, m, chosen(m));
+  PastWinners past = past_winners(stored, key_, request_.problem, m, chosen(m));
   options.winners = std::move(past.winners);
   options.neighbours = std::move(past.neighbours);
   return options;
@@ -175,8 +175,9 @@ void Tuning::try_candidates() {
   suspects_ = db_.suspects(key_, request_.problem);
   add_killers(suspects_, db_.measurements(key_, request_.problem));
   std::vector<std::vector<Candidate>> lists;
+  const std::vector<Winner> stored = device_.emulated ? std::vector<Winner>() : db_.winners();
   for (int64_t m : request_.tokens) {
-    lists.push_back(choose_candidates(request_.problem, m, device_, search_options(m)));
+    lists.push_back(choose_candidates(request_.problem, m, device_, search_options(m, stored)));
   }
   std::vector<Task> tasks = merge_tasks(lists, request_.tokens);
   const Pipeline::Clock::time_point deadline = Pipeline::Clock::now() + plan.budget;

@@ -282,7 +282,7 @@ void scan_rows(const Connection& connection, const std::string& table, const std
                const Value& parameter, const VisitRow& visit, const VisitBad& bad) {
   Statement statement(connection, fmt::format("SELECT * FROM {}{}{} ORDER BY id", table,
                                               where.empty() ? "" : " WHERE ", where));
-  if (!where.empty()) statement.bind(1, parameter);
+  if (where.find("?1") != std::string::npos) statement.bind(1, parameter);
   while (statement.step()) {
     const Row row = statement.row();
     const std::span<const Value> checked(row.data(), row.size() - 1);

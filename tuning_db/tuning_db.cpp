@@ -148,20 +148,27 @@ void TuningDb::store(const Winner& winner) {
 
 std::vector<Winner> TuningDb::winners() {
   Transaction transaction(state_->connection, Transaction::Kind::read);
-  const References references = state_->references();
+  const References references = state_->references_of("id IN (SELECT evidence FROM winner)");
   std::vector<Winner> winners;
   state_->scan("winner", [&](int64_t, RowReader row) {
-    Winner winner = decode_winner(row, references);
-    if (const auto error = state_->justify(winner, references)) throw BadRow{*error};
-    winners.push_back(std::move(winner));
+    winners.push_back(state_->read_winner(row, references));
   });
   return winners;
 }
 
 std::vector<Winner> TuningDb::winners(const DeviceKey& device, const Problem& problem) {
-  std::vector<Winner> all = winners();
-  std::erase_if(all, [&](const Winner& w) { return w.device != device || w.problem != problem; });
-  return all;
+  Transaction transaction(state_->connection, Transaction::Kind::read);
+  std::vector<Winner> winners;
+  for (const int64_t id : state_->problem_ids(problem)) {
+    const References references =
+        state_->references_of("id IN (SELECT evidence FROM winner WHERE problem=?1)", id);
+    const auto visit = [&](int64_t, RowReader row) {
+      Winner winner = state_->read_winner(row, references);
+      if (winner.device == device) winners.push_back(std::move(winner));
+    };
+    state_->scan("winner", visit, "problem=?1", id);
+  }
+  return winners;
 }
 
 std::vector<Measurement> TuningDb::measurements() {
@@ -175,10 +182,17 @@ std::vector<Measurement> TuningDb::measurements() {
 }
 
 std::vector<Measurement> TuningDb::measurements(const DeviceKey& device, const Problem& problem) {
-  std::vector<Measurement> all = measurements();
-  std::erase_if(all,
-                [&](const Measurement& r) { return r.device != device || r.problem != problem; });
-  return all;
+  Transaction transaction(state_->connection, Transaction::Kind::read);
+  std::vector<Measurement> rows;
+  for (const int64_t problem_id : state_->problem_ids(problem)) {
+    const References references = state_->references_of("problem=?1", problem_id);
+    const auto visit = [&](int64_t id, RowReader row) {
+      Measurement measurement = decode_measurement(row, id, references);
+      if (measurement.device == device) rows.push_back(std::move(measurement));
+    };
+    state_->scan("measurement", visit, "problem=?1", problem_id);
+  }
+  return rows;
 }
 
 int64_t TuningDb::add(const Comparison& comparison) {

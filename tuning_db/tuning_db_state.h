@@ -117,6 +117,25 @@ struct TuningDb::State {
     return intern("kernel", kernel, decode_kernel, "config=?1", config_text(kernel.config));
   }
 
+  /// Every valid row that others refer to, with the kernels of those measurements alone that an SQL
+  /// condition selects: kernels are as many as measurements.
+  References references_of(const std::string& measurements, const Value& parameter = {}) {
+    References r = references_without_kernels();
+    scan(
+        "kernel", [&](int64_t id, RowReader row) { r.kernels[id] = decode_kernel(row); },
+        "id IN (SELECT kernel FROM measurement WHERE " + measurements + ")", parameter);
+    return r;
+  }
+
+  /// The ids of the valid rows that equal `problem`: one, but for files that others made.
+  std::vector<int64_t> problem_ids(const Problem& problem) {
+    std::vector<int64_t> ids;
+    scan("problem", [&](int64_t id, RowReader row) {
+      if (decode_problem(row) == problem) ids.push_back(id);
+    });
+    return ids;
+  }
+
   /// Every valid row that others refer to, or only those that one measurement refers to. Kernels
   /// are many, so only readers ask for all of them.
   References references(std::optional<int64_t> measurement = {}) {
@@ -183,6 +202,12 @@ struct TuningDb::State {
         "id=?1", run);
     if (!device) throw DatabaseError(fmt::format("database {}: no run {}", connection.path(), run));
     return *device;
+  }
+
+  Winner read_winner(RowReader row, const References& references) {
+    Winner winner = decode_winner(row, references);
+    if (const auto error = justify(winner, references)) throw BadRow{*error};
+    return winner;
   }
 
   /// Why `winner` is not what its evidence shows; fills in what the evidence knows.
