@@ -112,7 +112,8 @@ int64_t insert_row(Connection& connection, const std::string& table, Row values)
 void store_row(const Connection& connection, const std::string& table, const Row& row);
 
 /// Visits rows of `table` in id order, without id and checksum. `where` is an SQL condition, in
-/// which ?1 is `parameter`, or empty. A row with a bad checksum, or whose visit throws BadRow, goes to `bad` instead.
+/// which ?1 is `parameter`, or empty. A row with a bad checksum, or whose visit throws BadRow, goes
+/// to `bad` instead.
 using VisitRow = std::function<void(int64_t id, RowReader values)>;
 using VisitBad = std::function<void(int64_t id, const std::string& reason)>;
 void scan_rows(const Connection& connection, const std::string& table, const std::string& where,
