@@ -56,8 +56,8 @@ void add_layer(const std::string& path, Layer layer, std::vector<Snapshot::Entry
 }  // namespace
 
 std::string_view name(Match match) {
-  constexpr std::string_view kNames[] = {"exact", "m_interval", "near_m", "other_policy",
-                                         "other_act", "default"};
+  constexpr std::string_view kNames[] = {"exact",        "m_interval", "near_m",
+                                         "other_policy", "other_act",  "default"};
   return kNames[static_cast<int>(match)];
 }
 

@@ -30,7 +30,8 @@ enum class Match : int {
 /// Where the answer came from.
 enum class Layer : int { user = 0, shipped = 1, fallback = 2 };
 
-/// "exact", "m_interval", "near_m", "other_policy", "other_act", "default"; "user", "shipped", "default".
+/// "exact", "m_interval", "near_m", "other_policy", "other_act", "default"; "user", "shipped",
+/// "default".
 std::string_view name(Match match);
 std::string_view name(Layer layer);
 

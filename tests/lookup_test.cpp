@@ -119,8 +119,8 @@ TEST_CASE("what was measured with bf16 activations answers for fp16 before the c
   KernelConfig config = config_of(64);
   config.act = Activation::fp16;
   CHECK(got.config == config);
-  CHECK(got.expected_us == 0);      // nobody has measured that
-  CHECK(got.code_hash.empty());     // nor seen its machine code
+  CHECK(got.expected_us == 0);   // nobody has measured that
+  CHECK(got.code_hash.empty());  // nor seen its machine code
   CHECK(got.evidence == 7);
   CHECK(lookup(snapshot, fp16, 63, Policy::eager).match == Match::activation);
 
@@ -134,8 +134,8 @@ TEST_CASE("what was measured with bf16 activations answers for fp16 before the c
   const Snapshot both(h100(), std::vector{entry(64, 64), own});
   CHECK(lookup(both, fp16, 64, Policy::graph_pdl).match == Match::policy);
 
-  const Snapshot guess(
-      h100(), std::vector{entry(64, 64, Layer::user, h100(), Provenance::modelled)});
+  const Snapshot guess(h100(),
+                       std::vector{entry(64, 64, Layer::user, h100(), Provenance::modelled)});
   CHECK(lookup(guess, fp16, 64, Policy::graph_pdl).match == Match::fallback);
 }
 

@@ -70,8 +70,8 @@ TEST_SUITE("bench") {
   TEST_CASE("the published runs of two cards make a history that is judged") {
     const TemporaryFolder folder;
     const std::string database = path(folder, "history.db");
-    const std::string script = "NVFP4_TUNE=" NVFP4_BINARY_DIR
-                               "/nvfp4-tune " NVFP4_SOURCE_DIR "/examples/history.sh " +
+    const std::string script = "NVFP4_TUNE=" NVFP4_BINARY_DIR "/nvfp4-tune " NVFP4_SOURCE_DIR
+                               "/examples/history.sh " +
                                database + " 2> " + path(folder, "said.txt");
     REQUIRE(std::system(script.c_str()) == 0);
     const std::string said = contents(path(folder, "said.txt"));

@@ -234,8 +234,9 @@ TEST_CASE("what one problem asks for reads no row or kernel of another") {
     other.problem.n = 8192;
     add_winner(db, run, h100(), other);
   }
-  execute_sql(path, "UPDATE measurement SET median_us = 0.001 WHERE id = 2;"
-                    "UPDATE kernel SET registers = 1 WHERE id = 2");
+  execute_sql(path,
+              "UPDATE measurement SET median_us = 0.001 WHERE id = 2;"
+              "UPDATE kernel SET registers = 1 WHERE id = 2");
   TuningDb db(path, Access::read_only);
   const DeviceKey device = key_of(h100());
   CHECK(db.measurements(device, square_problem()).size() == 1);

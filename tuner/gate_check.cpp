@@ -153,7 +153,8 @@ std::string position_origin(const GateCase& c, int64_t m, int64_t n, const Outpu
   return text;
 }
 
-// Every element has a value of its own, 30 ns each: 4096 tokens of 28672 rows take one thread 3.5 s.
+// Every element has a value of its own, 30 ns each: 4096 tokens of 28672 rows take one thread 3.5
+// s.
 std::optional<std::string> check_position(const GateCase& c, const Output& out, int threads) {
   const auto wrong = [&](int64_t m, int64_t n) {
     return !same(out.at(m, n), position_value(c, m, n, n, c.hot_k[m], out.type));
@@ -223,7 +224,8 @@ std::optional<std::string> check_bounds(const GateCase& c, const Output& out, do
     worst_of[m] = worst_here;
   });
   const auto less = [](const Worst& a, const Worst& b) { return a.ratio < b.ratio; };
-  const int64_t worst_m = std::max_element(worst_of.begin(), worst_of.end(), less) - worst_of.begin();
+  const int64_t worst_m =
+      std::max_element(worst_of.begin(), worst_of.end(), less) - worst_of.begin();
   const auto [worst, worst_column] = worst_of[worst_m];
   Damage damage;
   int64_t first_column = 0;

@@ -12,9 +12,9 @@ namespace nvfp4 {
 namespace {
 
 // Of 412 (shape, M) on an H200, 31 shapes, this tries 69 % of what 48 and 24 tried and loses 0.02 %
-// to it (mean; nothing in all but a twentieth, 2.5 % at worst), of 72 of gemma-4-31b on an H100 67 %
-// and 0.12 % (0.8 %; 4.5 %). 24 and 16 would try 54 % and lose 0.12 % (0.2 %; 5.9 %). 48 and 24 had
-// lost 0.3 % to all of 80 (mean; 2.7 % in the worst twentieth of 60 of the H100's).
+// to it (mean; nothing in all but a twentieth, 2.5 % at worst), of 72 of gemma-4-31b on an H100 67
+// % and 0.12 % (0.8 %; 4.5 %). 24 and 16 would try 54 % and lose 0.12 % (0.2 %; 5.9 %). 48 and 24
+// had lost 0.3 % to all of 80 (mean; 2.7 % in the worst twentieth of 60 of the H100's).
 constexpr Patience kQuickPatience{.fewest = 32, .fruitless = 16};
 
 }  // namespace
@@ -26,7 +26,8 @@ Plan make_plan(const TuneRequest& request, const Device& device) {
   Plan plan;
   if (device.emulated) {
     // Nothing is timed: the model ranks, and each finalist costs seconds in the interpreter.
-    plan = {.candidates = 12, .patience = {.fewest = quick ? 1 : 3}, .budget = seconds(40) * tokens};
+    plan = {
+        .candidates = 12, .patience = {.fewest = quick ? 1 : 3}, .budget = seconds(40) * tokens};
   } else if (quick) {
     plan = {.candidates = 72,
             .patience = kQuickPatience,
@@ -65,9 +66,8 @@ std::vector<Task> merge_tasks(std::span<const std::vector<Candidate>> lists,
 bool OpenTasks::done(const Patience& patience, bool answered) const {
   return std::all_of(tasks.begin(), tasks.end(), [&](const Task& task) {
     if (task.candidate.suspect || task.candidate.due()) return false;
-    return answered ||
-           std::all_of(task.tokens.begin(), task.tokens.end(),
-                       [&](int64_t m) { return trials.at(m).wanted(patience) == 0; });
+    return answered || std::all_of(task.tokens.begin(), task.tokens.end(),
+                                   [&](int64_t m) { return trials.at(m).wanted(patience) == 0; });
   });
 }
 

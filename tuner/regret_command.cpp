@@ -211,8 +211,7 @@ void resume(RegretResults& results, const CommandLine& line, const Terminal& ter
   }
   if (!old || !same_question(*old, results)) {
     if (line.force) return;
-    throw UsageError(
-        fmt::format("'{}' answers another question: --force replaces it", *line.save));
+    throw UsageError(fmt::format("'{}' answers another question: --force replaces it", *line.save));
   }
   results = std::move(*old);
   const auto swept = std::count_if(results.cells.begin(), results.cells.end(),

@@ -124,8 +124,9 @@ void refuse_to_replace(const CommandLine& line) {
     if (text.empty()) return;
     const SuiteResults old = parse_suite_document(text);
     if (old.command == line.text) return;
-    throw UsageError(fmt::format("'{}' holds {} rows of another command ({}): --force replaces them",
-                                 *line.save, old.rows.size(), old.command));
+    throw UsageError(
+        fmt::format("'{}' holds {} rows of another command ({}): --force replaces them", *line.save,
+                    old.rows.size(), old.command));
   } catch (const FileError&) {
     return;  // not there yet
   } catch (const DocumentError&) {
