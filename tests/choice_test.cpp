@@ -253,7 +253,7 @@ TEST_SUITE("plan") {
     CHECK(make_plan(request, device).patience.fewest < 10);
     device.emulated = false;
     CHECK(make_plan(request, device).candidates >= 60);
-    CHECK(make_plan(request, device).patience.fewest >= 32);
+    CHECK(make_plan(request, device).patience.fewest >= 40);
     CHECK(make_plan(request, device).budget < std::chrono::seconds(20));
     CHECK(make_plan(request, device).once);
     request.max_candidates = 5;

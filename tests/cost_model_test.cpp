@@ -104,6 +104,21 @@ TEST_SUITE("cost_model") {
     CHECK(crowding(3 * sms, 2, h100()) == 1);  // rounds
   }
 
+  TEST_CASE("few CTAs of mma settle apart whatever room there is, those of wgmma crowd") {
+    // 60 CTAs each. An SM has room for two of the first, four of the second.
+    const double deep = us_of(
+        "family=mma,act=bf16,block_n=16,block_m=8,warps_k=6,num_stages=8,pdl=1", 960, 4096, 1);
+    const double roomy = us_of(
+        "family=mma,act=bf16,block_n=16,block_m=8,warps_k=6,num_stages=5,pdl=1", 960, 4096, 1);
+    CHECK(roomy < 1.05 * deep);
+    const char* const alone =
+        "family=wgmma,act=bf16,block_m=32,block_k=256,warps_n=4,warps_k=1,num_stages=4,pdl=1";
+    const char* const crowded =
+        "family=wgmma,act=bf16,block_m=32,block_k=256,warps_n=4,warps_k=1,num_stages=4,"
+        "ctas_per_sm=2,pdl=1";
+    CHECK(us_of(crowded, 3840, 4096, 32) > 1.1 * us_of(alone, 3840, 4096, 32));
+  }
+
   // H100 80GB HBM3 and, where said, H200, driver 580.159.04, 2026-11-28, cold, graph+pdl.
   TEST_CASE("a shallow pipeline that lets CTAs crowd is slower than a deep one that does not") {
     // 5.3, 7.4 and 9.5 us: an SM holds two, four and five of the CTAs of which it needs two.
