@@ -13,6 +13,7 @@
 
 #include "generator/template_bundle.h"
 #include "tuner/card_claim.h"
+#include "tuner/forecast.h"
 #include "tuner/measure.h"
 #include "tuner/model_devices.h"
 #include "tuner/model_plan.h"
@@ -90,7 +91,15 @@ class ModelRun {
           fmt::format("[{}/{}] {}", i + 1, plan.shapes.size(), shape_text(planned.shape)),
           time_of(planned.seconds * pace_.ratio()), time_of(left * pace_.ratio()));
       tuned_.push_back({.shape = planned.shape, .choices = {}});
-      tune_one(planned);
+      Workshop shop = workshop_;
+      const auto next = std::find_if(plan.shapes.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                                     plan.shapes.end(), has_work);
+      std::optional<Forecast> forecast;
+      if (next != plan.shapes.end()) {
+        forecast.emplace(request_for(request_, next->shape), workshop_.gpu.facts());
+        shop.ahead = [&forecast] { return forecast->next(); };
+      }
+      tune_one(planned, shop);
     }
     workshop_.progress.clear();
     return workshop_.stopped() ? ExitCode::interrupted : worst_;
@@ -100,7 +109,7 @@ class ModelRun {
 
  private:
   // What fails at one shape need not fail at the next, unless the card itself is suspect.
-  void tune_one(const PlannedShape& planned) {
+  void tune_one(const PlannedShape& planned, const Workshop& shop) {
     const auto fail = [&](const std::exception& error) {
       workshop_.progress.clear();
       warn(terminal_, fmt::format("{}: {}", shape_text(planned.shape), error.what()));
@@ -108,7 +117,7 @@ class ModelRun {
     };
     const Clock::time_point begin = Clock::now();
     try {
-      TuneOutcome outcome = tune(request_for(request_, planned.shape), workshop_, database_);
+      TuneOutcome outcome = tune(request_for(request_, planned.shape), shop, database_);
       if (!outcome.rows.empty()) pace_.add(planned.seconds, Clock::now() - begin);
       const ExitCode code = exit_code(outcome, static_cast<size_t>(planned.wanted));
       if (code != ExitCode::interrupted) worst_ = std::max(worst_, code);

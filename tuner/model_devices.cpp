@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "runtime/gpu.h"
+#include "tuner/forecast.h"
 #include "tuner/card_claim.h"
 #include "tuner/message.h"
 #include "tuner/option_values.h"
@@ -34,6 +35,17 @@ std::string key_text(const DeviceKey& key) {
                      key.smem_per_block, key.bandwidth_class, key.emulated ? " emulated" : "");
 }
 
+nlohmann::json numbers_of(const ModelShape& shape) {
+  return {shape.n, shape.k, shape.experts, shape.rows_per_token};
+}
+
+ModelShape shape_of(const nlohmann::json& numbers) {
+  return {.n = numbers.at(0),
+          .k = numbers.at(1),
+          .experts = numbers.at(2),
+          .rows_per_token = numbers.at(3)};
+}
+
 /// The parent's side of one run.
 class DeviceRun {
  public:
@@ -48,7 +60,7 @@ class DeviceRun {
       devices_.push_back({.name = device, .role = workers_.add_role(self_command("tune"), 1)});
     }
     for (size_t i = 0; i < plan.shapes.size(); ++i) {
-      if (plan.shapes[i].known < plan.shapes[i].wanted) queue_.push_back(i);
+      if (has_work(plan.shapes[i])) queue_.push_back(i);
     }
     total_ = queue_.size();
   }
@@ -91,10 +103,11 @@ class DeviceRun {
                       {"device", device.name},
                       {"tuners", devices_.size()},
                       {"key", key_text(key_)},
-                      {"n", shape.n},
-                      {"k", shape.k},
-                      {"experts", shape.experts},
-                      {"rows_per_token", shape.rows_per_token}};
+                      {"shape", numbers_of(shape)}};
+    // Devices take turns: the others take one each before it is this one's turn again.
+    if (queue_.size() >= devices_.size()) {
+      request.header["next"] = numbers_of(plan_.shapes[queue_[devices_.size() - 1]].shape);
+    }
     workers_.submit(device.role, index, request, kShapeLimit);
   }
 
@@ -214,12 +227,14 @@ Message ShapeService::serve(const Message& request) {
   Message reply;
   try {
     if (!state_) state_ = std::make_unique<State>(header);
-    const ModelShape shape{.n = header.at("n"),
-                           .k = header.at("k"),
-                           .experts = header.at("experts"),
-                           .rows_per_token = header.at("rows_per_token")};
+    Workshop shop = **state_->workshop;
+    std::optional<Forecast> forecast;
+    if (header.contains("next")) {
+      forecast.emplace(request_for(state_->request, shape_of(header["next"])), shop.gpu.facts());
+      shop.ahead = [&forecast] { return forecast->next(); };
+    }
     const TuneOutcome outcome =
-        tune(request_for(state_->request, shape), **state_->workshop, *state_->database);
+        tune(request_for(state_->request, shape_of(header.at("shape"))), shop, *state_->database);
     reply.header["rows"] = outcome.rows.size();
   } catch (const CardError& error) {
     reply.header["error"] = error.what();

@@ -70,6 +70,8 @@ std::vector<size_t> share_of(std::span<const double> costs, const Shard& shard) 
   return mine;
 }
 
+bool has_work(const PlannedShape& planned) { return planned.known < planned.wanted; }
+
 TuneRequest request_for(const TuneRequest& request, const ModelShape& shape) {
   TuneRequest one = request;
   one.problem.kind = shape.experts > 0 ? ProblemKind::grouped : ProblemKind::dense;

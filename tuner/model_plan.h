@@ -21,6 +21,9 @@ struct PlannedShape {
   double seconds = 0;  ///< for what is missing, about
 };
 
+/// Not all of its winners are known.
+bool has_work(const PlannedShape& planned);
+
 struct ModelPlan {
   std::vector<PlannedShape> shapes;  ///< of this share, in the order to tune
   size_t all_shapes = 0;             ///< of every share

@@ -28,6 +28,11 @@ constexpr auto kEmulatedBenchLimit = std::chrono::minutes(3);
 constexpr auto kLibraryLimit = std::chrono::minutes(2);
 constexpr auto kTick = std::chrono::milliseconds(200);
 
+// Tags of compilations: what one part of a run asked for is not mistaken for what another did and
+// gave up on.
+constexpr size_t kTagRange = size_t{1} << 32;
+constexpr size_t kAhead = 0;  // of no range
+
 }  // namespace
 
 Pipeline::Pipeline(const Workshop& workshop, const Problem& problem, std::vector<Policy> policies,
@@ -104,6 +109,18 @@ std::optional<Completion> Pipeline::next_completion() {
   return completion;
 }
 
+size_t Pipeline::new_tags() { return kTagRange * ++tag_ranges_; }
+
+// Compile workers that nobody needs now. The results are in the cache when somebody asks for them;
+// what fails will fail then.
+void Pipeline::compile_ahead() {
+  while (workshop_.ahead && workers_.idle(compile_role_)) {
+    std::optional<std::string> source = workshop_.ahead();
+    if (!source) return;
+    workers_.submit(compile_role_, kAhead, compile_request(std::move(*source)), compile_limit());
+  }
+}
+
 // One request to the GPU worker, waited for. Empty without a death: the user wants to stop.
 std::optional<Message> Pipeline::ask_worker(const Message& request,
                                             std::optional<WorkerDeath>& death,
@@ -113,10 +130,11 @@ std::optional<Message> Pipeline::ask_worker(const Message& request,
   if (workshop_.stopped()) return std::nullopt;
   workers_.submit(bench_role_, 0, request, bench_limit() + extra);
   while (!workshop_.stopped()) {
+    compile_ahead();
     std::optional<Completion> completion = workers_.wait(kTick);
     if (!completion) continue;
     if (completion->role == compile_role_) {
-      waiting_.push_back(std::move(*completion));
+      if (completion->tag != kAhead) waiting_.push_back(std::move(*completion));
       continue;
     }
     death = completion->death;
@@ -156,16 +174,16 @@ const Ceilings& Pipeline::ceilings(int64_t m) {
 std::optional<Compilation> Pipeline::compile_now(const KernelConfig& config) {
   const std::string text = config_text(config);
   if (const auto known = kernels_.find(text); known != kernels_.end()) return known->second;
-  // Compilations that an earlier run gave up on may still be under way; nobody wants their results.
+  // Compilations that were given up may still be under way; nobody wants their results.
   waiting_.clear();
   while (!workers_.idle(compile_role_) && !workshop_.stopped()) workers_.wait(kTick);
   if (workshop_.stopped()) return std::nullopt;
-  constexpr size_t kTag = ~size_t{0};
-  workers_.submit(compile_role_, kTag, compile_request(source_of(config, problem_.n)),
+  const size_t tag = new_tags();
+  workers_.submit(compile_role_, tag, compile_request(source_of(config, problem_.n)),
                   compile_limit());
   while (!workshop_.stopped()) {
     const std::optional<Completion> completion = workers_.wait(kTick);
-    if (!completion || completion->role != compile_role_ || completion->tag != kTag) continue;
+    if (!completion || completion->role != compile_role_ || completion->tag != tag) continue;
     if (!completion->reply) return std::nullopt;
     Compilation compilation = decode_compilation(*completion->reply);
     if (compile_fault(compilation)) return std::nullopt;
@@ -180,19 +198,23 @@ void Pipeline::prepare(const std::vector<KernelConfig>& configs) {
     if (!kernels_.contains(config_text(config))) wanted.push_back(config);
   }
   waiting_.clear();
+  const size_t first_tag = new_tags();
   size_t next = 0;
+  size_t under_way = 0;
   while (!workshop_.stopped()) {
-    for (; next < wanted.size() && workers_.idle(compile_role_); ++next) {
-      workers_.submit(compile_role_, next, compile_request(source_of(wanted[next], problem_.n)),
-                      compile_limit());
+    for (; next < wanted.size() && workers_.idle(compile_role_); ++next, ++under_way) {
+      workers_.submit(compile_role_, first_tag + next,
+                      compile_request(source_of(wanted[next], problem_.n)), compile_limit());
     }
-    if (next == wanted.size() && workers_.busy(compile_role_) == 0) return;
+    if (next == wanted.size() && under_way == 0) return;
     const std::optional<Completion> completion = workers_.wait(kTick);
+    if (!completion || completion->role != compile_role_ || completion->tag < first_tag) continue;
+    --under_way;
     // What fails here fails again in finals(), which says so.
-    if (!completion || completion->role != compile_role_ || !completion->reply) continue;
+    if (!completion->reply) continue;
     Compilation compilation = decode_compilation(*completion->reply);
     if (compile_fault(compilation)) continue;
-    kernels_[config_text(wanted[completion->tag])] = std::move(compilation);
+    kernels_[config_text(wanted[completion->tag - first_tag])] = std::move(compilation);
   }
 }
 

@@ -87,6 +87,8 @@ class Pipeline {
   std::string image_of(const Compilation& compilation) const;
   std::string source_of(const KernelConfig& config, int64_t n) const;
   Message compile_request(std::string source) const;
+  void compile_ahead();
+  size_t new_tags();
   EvaluateJob evaluate_job(const KernelConfig& config, int64_t m, int64_t gate_n) const;
   static Evaluation evaluation_of(const WorkerDeath& death);
   Measurement row(const KernelConfig& config, int64_t m, Policy policy,
@@ -109,6 +111,7 @@ class Pipeline {
   std::optional<int64_t> free_bytes_;  ///< of the card, before anything ran; 0: unknown
   std::optional<std::string> doubt_;   ///< what ended the last GPU worker
   WorkerSet workers_;
+  size_t tag_ranges_ = 0;  ///< handed out by new_tags()
   int compile_role_ = 0;
   int bench_role_ = 0;
 };

@@ -13,11 +13,6 @@
 #include "tuner/rows.h"
 
 namespace nvfp4 {
-namespace {
-
-constexpr size_t kTagsPerRun = size_t{1} << 32;
-
-}  // namespace
 
 // A candidate on its way. Two kernels when the gate runs on fewer rows: the real one for its facts
 // and for serving, the smaller one for the gate.
@@ -42,6 +37,7 @@ struct Pipeline::Run {
   size_t first_tag;  // tells this run's compilations from those that an earlier one gave up on
   std::map<int64_t, int> under_way = {};
   std::vector<Item> items = {};
+  size_t compiling = 0;  // workers at it
   size_t next_task = 0;
   size_t over = 0;                     // items with all their rows, or dropped
   std::deque<size_t> to_compile = {};  // item * 2 + part
@@ -107,6 +103,7 @@ void Pipeline::Run::feed_compilers() {
     }
     if (!pipeline.workers_.idle(pipeline.compile_role_)) return;
     to_compile.pop_front();
+    ++compiling;
     pipeline.workers_.submit(pipeline.compile_role_, first_tag + tag,
                              pipeline.compile_request(std::move(source)), pipeline.compile_limit());
   }
@@ -199,6 +196,7 @@ void Pipeline::Run::handle(const Completion& completion) {
   }
   if (completion.tag < first_tag || completion.tag - first_tag >= items.size() * 2) return;
   const size_t tag = completion.tag - first_tag;
+  --compiling;
   if (completion.reply) {
     Compilation compilation = decode_compilation(*completion.reply);
     std::optional<CompileFault> fault = compile_fault(compilation);
@@ -229,15 +227,18 @@ RunEnd Pipeline::run(const std::vector<Task>& tasks, Clock::time_point deadline,
           .tasks = tasks,
           .deadline = deadline,
           .patience = patience,
-          .trials = trials};
+          .trials = trials,
+          .first_tag = new_tags()};
   while (!workshop_.stopped()) {
     run.admit();
     run.feed_compilers();
+    if (run.to_compile.empty()) compile_ahead();
     run.feed_bench();
     run.show();
     const bool benching = workers_.busy(bench_role_) > 0;
-    const bool idle = !benching && (run.late() || (run.ready.empty() && run.to_compile.empty() &&
-                                                   workers_.busy(compile_role_) == 0));
+    const bool idle =
+        !benching &&
+        (run.late() || (run.ready.empty() && run.to_compile.empty() && run.compiling == 0));
     // Finished items may have made room for tasks that waited for them.
     if (idle && !run.late() && run.next_task < tasks.size()) {
       run.admit();

@@ -44,6 +44,13 @@ Plan make_plan(const TuneRequest& request, const Device& device) {
   return plan;
 }
 
+SearchOptions search_options(const TuneRequest& request, const Device& device) {
+  return {.max_candidates = make_plan(request, device).candidates,
+          .seed = request.seed,
+          .pdl = built_for_pdl(request),
+          .requested = request.configs};
+}
+
 std::vector<Task> merge_tasks(std::span<const std::vector<Candidate>> lists,
                               std::span<const int64_t> tokens) {
   size_t longest = 0;

@@ -30,6 +30,9 @@ struct Plan {
 /// full within 5 minutes at eight.
 Plan make_plan(const TuneRequest& request, const Device& device);
 
+/// What of a search the request decides; what databases know is added to it.
+SearchOptions search_options(const TuneRequest& request, const Device& device);
+
 /// One task for each config of `lists` (candidates of tokens[i], best first): it is compiled once
 /// for all Ms that want it. Ms take turns.
 std::vector<Task> merge_tasks(std::span<const std::vector<Candidate>> lists,

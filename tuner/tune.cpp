@@ -35,7 +35,6 @@ class Tuning {
         db_(db),
         device_(workshop.gpu.facts()),
         key_(key_of(device_)),
-        pdl_(std::count(request.policies.begin(), request.policies.end(), Policy::graph_pdl) > 0),
         toolchain_{.nvrtc = workshop.compiler.version(),
                    .driver = driver_name(workshop.gpu.driver()),
                    .template_digest = template_digest()},
@@ -78,7 +77,7 @@ class Tuning {
 
   KernelConfig default_kernel(int64_t m) const {
     KernelConfig config = default_config(request_.problem, m, device_);
-    config.pdl = pdl_;
+    config.pdl = built_for_pdl(request_);
     return config;
   }
 
@@ -87,7 +86,6 @@ class Tuning {
   TuningDb& db_;
   const Device& device_;
   DeviceKey key_;
-  bool pdl_;  // kernels are built for dependent launches: one build serves both policies
   Toolchain toolchain_;
   History history_;
   std::vector<Suspect> suspects_;  // what has ended workers or tuners before
@@ -142,11 +140,8 @@ void Tuning::record(std::vector<Measurement> rows) {
 }
 
 SearchOptions Tuning::search_options(int64_t m, std::span<const Winner> stored) {
-  SearchOptions options{.max_candidates = make_plan(request_, device_).candidates,
-                        .seed = request_.seed,
-                        .pdl = pdl_,
-                        .requested = request_.configs,
-                        .suspects = suspects_};
+  SearchOptions options = nvfp4::search_options(request_, device_);
+  options.suspects = suspects_;
   // An emulated device's winners are the model's own opinion.
   if (device_.emulated) return options;
   PastWinners past = past_winners(stored, key_, request_.problem, m, chosen(m));
@@ -316,6 +311,10 @@ void Tuning::store(Policy policy, std::vector<Choice>& choices) {
 std::vector<Policy> device_policies(const Device& device) {
   if (device.arch.number() >= 90) return {Policy::graph, Policy::graph_pdl};
   return {Policy::graph};
+}
+
+bool built_for_pdl(const TuneRequest& request) {
+  return std::count(request.policies.begin(), request.policies.end(), Policy::graph_pdl) > 0;
 }
 
 TuneOutcome tune(const TuneRequest& request, const Workshop& workshop, TuningDb& db) {

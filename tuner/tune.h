@@ -28,6 +28,9 @@ struct TuneRequest {
   std::string command;                ///< reproduces the run, for its record
 };
 
+/// Kernels are built for dependent launches when a policy wants them: one build serves all.
+bool built_for_pdl(const TuneRequest& request);
+
 /// Whether a choice was made by this run or had been made before.
 enum class Answer { measured, database };
 

@@ -3,6 +3,7 @@
 #include "tuner/worker_roles.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include "tuner/bench.h"
 #include "tuner/command_line.h"
@@ -13,9 +14,16 @@
 #include "tuner/worker.h"
 
 namespace nvfp4 {
+namespace {
+
+constexpr int kCompileNiceness = 5;
+
+}  // namespace
 
 int serve_role(const std::string& role) {
   if (role == "compile") {
+    // The GPU worker and the tuner wait for microseconds; a compilation may be at work ahead of need.
+    setpriority(PRIO_PROCESS, 0, kCompileNiceness);
     CompileService service;
     return serve_requests([&](const Message& request) { return service.serve(request); });
   }

@@ -29,6 +29,8 @@ struct Workshop {
   std::function<bool()> stopped;  ///< true once the user wants to stop
   std::string disturbance = {};   ///< why times may be disturbed; the memory of a card that others
                                   ///< use is not watched either
+  std::function<std::optional<std::string>()> ahead = {};     ///< next source to compile into the
+                                                              ///< cache when workers have no other
   std::optional<std::chrono::milliseconds> bench_limit = {};  ///< of one request to the GPU worker
   std::optional<std::chrono::milliseconds> compile_limit = {};  ///< of one compilation
 };
