@@ -15,8 +15,8 @@ if [ -e "$db" ]; then
   exit 1
 fi
 runs=$(dirname "$0")/../tuning_db/bench
-for run in history/h100-sxm5-ef79b95 history/h100-sxm5-35119ac h100-sxm5 \
-  history/h100-sxm5-32e8dfd history/h100-sxm5-95ac78c history/h100-sxm5-6ffe3bd \
+for run in history/h100-sxm5-ef79b95 history/h100-sxm5-35119ac history/h100-sxm5-8c0a50c \
+  history/h100-sxm5-32e8dfd history/h100-sxm5-95ac78c history/h100-sxm5-6ffe3bd h100-sxm5 \
   history/h200-sxm-8c0a50c history/h200-sxm-decode-e2d54de history/h200-sxm-95ac78c \
   history/h200-sxm-e2d54de; do
   "$tune" bench --from "$runs/$run.json" --record --db "$db" >/dev/null

@@ -50,7 +50,7 @@ function assertAlike(a: string, b: string, name: string): void {
 
 test('a page of the program says what the database says', async () => {
   const inside = await said();
-  assert.match(await page.locator('.loaded').innerText(), /history\.db\s+[\d\s]+ measurements, 10 runs\s+.*schema 2/);
+  assert.match(await page.locator('.loaded').innerText(), /history\.db\s+[\d\s]+ measurements, 11 runs\s+.*schema 2/);
   const counted = (await page.locator('.loaded span').first().innerText());
   await page.setInputFiles('input[type=file]', history);
   await page.waitForFunction(() => performance.getEntriesByName('nvfp4-given').length === 1 && document.body.dataset['state'] === 'ready');
