@@ -237,23 +237,39 @@ TEST_SUITE("plan") {
     CHECK(open.known == 2);
     CHECK(open.trials.at(64).passed() == 1);
     CHECK(open.trials.at(1).passed() == 0);
-    CHECK_FALSE(open.done({.fewest = 1}, false));
+    CHECK_FALSE(open.done({.few = {.fewest = 1}}, false));
     history.add(row(kSmall, 1, {10}));
     open = open_tasks(tasks, history, policies);
-    CHECK(open.done({.fewest = 1}, false));
-    CHECK_FALSE(open.done({.fewest = 2}, false));
-    CHECK(open.done({.fewest = 2}, true));  // the budget ended that search, and it has its winners
+    CHECK(open.done({.few = {.fewest = 1}}, false));
+    CHECK_FALSE(open.done({.few = {.fewest = 2}}, false));
+    CHECK(open.done({.few = {.fewest = 2}},
+                    true));  // the budget ended that search, and it has its winners
     open.tasks.front().candidate.origin = Origin::neighbour;
-    CHECK_FALSE(open.done({.fewest = 1}, true));
+    CHECK_FALSE(open.done({.few = {.fewest = 1}}, true));
+  }
+
+  TEST_CASE("quick is sooner done with many tokens, each expert's where there are experts") {
+    Device device = find_part("h100")->device;
+    device.emulated = false;
+    TuneRequest request{.tokens = {64}, .effort = Effort::quick};
+    const auto fewest = [&](int64_t m) { return make_plan(request, device).patience.at(m).fewest; };
+    CHECK(fewest(255) == fewest(1));
+    CHECK(fewest(256) < fewest(255));
+    CHECK(fewest(4096) == fewest(256));
+    request.problem.experts = 128;
+    CHECK(fewest(4096) == fewest(1));
+    CHECK(fewest(256 * 128) < fewest(1));
+    request.effort = Effort::full;
+    CHECK(fewest(1 << 20) == fewest(1));
   }
 
   TEST_CASE("quick compiles at least sixty candidates for a real GPU, an emulated one only a few") {
     Device device = find_part("h100")->device;
     TuneRequest request{.tokens = {64}, .effort = Effort::quick};
-    CHECK(make_plan(request, device).patience.fewest < 10);
+    CHECK(make_plan(request, device).patience.at(64).fewest < 10);
     device.emulated = false;
     CHECK(make_plan(request, device).candidates >= 60);
-    CHECK(make_plan(request, device).patience.fewest >= 40);
+    CHECK(make_plan(request, device).patience.at(64).fewest >= 40);
     CHECK(make_plan(request, device).budget < std::chrono::seconds(20));
     CHECK(make_plan(request, device).once);
     request.max_candidates = 5;

@@ -46,6 +46,16 @@ TEST_SUITE("patience") {
     CHECK(tried({7, 8, 9}).wanted({}) > 1'000'000);
   }
 
+  TEST_CASE(
+      "one patience is for every M, two are for fewer tokens than the boundary and for others") {
+    const Patiences one{.few = {.fewest = 5}};
+    CHECK(one.at(1).fewest == 5);
+    CHECK(one.at(1 << 20).fewest == 5);
+    const Patiences two{.few = {.fewest = 5}, .many = {.fewest = 3}, .boundary = 256};
+    CHECK(two.at(255).fewest == 5);
+    CHECK(two.at(256).fewest == 3);
+  }
+
   TEST_CASE("less than half a percent is no gain, however often it comes") {
     CHECK(tried({100, 99.6, 99.2, 98.8}).wanted({.fewest = 1, .fruitless = 3}) == 0);
     CHECK(tried({100, 100, 99.4}).wanted({.fewest = 1, .fruitless = 3}) == 3);
@@ -77,9 +87,9 @@ TEST_SUITE("patience") {
     Measurement elsewhere = row(7, 112, 1);
     elsewhere.m = 16;
     // Row 4 is of the finals: that config has been tried before.
-    const History history({row(3, 48, 9), row(1, 16, 10), row(2, 32, 12), row(4, 16, 8), hung,
-                           failure, elsewhere},
-                          kToolchain);
+    const History history(
+        {row(3, 48, 9), row(1, 16, 10), row(2, 32, 12), row(4, 16, 8), hung, failure, elsewhere},
+        kToolchain);
     const Trials trials = history.trials(8, kGraph);
     CHECK(trials.passed() == 3);
     CHECK(trials.wanted({.fewest = 1, .fruitless = 3}) == 3);

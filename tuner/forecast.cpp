@@ -17,7 +17,7 @@ Forecast::Forecast(TuneRequest request, const Device& device)
 void Forecast::list() {
   listed_ = true;
   const Problem& problem = request_.problem;
-  const Patience patience = make_plan(request_, device_).patience;
+  const Patiences patience = make_plan(request_, device_).patience;
   std::vector<std::vector<Candidate>> lists;
   for (int64_t m : request_.tokens) {
     lists.push_back(choose_candidates(problem, m, device_, search_options(request_, device_)));
@@ -26,7 +26,7 @@ void Forecast::list() {
   for (const Task& task : merge_tasks(lists, request_.tokens)) {
     int64_t largest = 0;
     for (int64_t m : task.tokens) {
-      if (!task.candidate.due() && expected[m] >= patience.fewest) continue;
+      if (!task.candidate.due() && expected[m] >= patience.at(m).fewest) continue;
       ++expected[m];
       largest = m;
     }

@@ -47,7 +47,7 @@ double estimated_seconds(const ModelShape& shape, const TuneRequest& request,
   const auto count = static_cast<double>(request.tokens.size());
   const auto budget = std::chrono::duration<double>(plan.budget).count();
   if (device.emulated) {
-    const double configs = std::min(plan.candidates, plan.patience.fewest);
+    const double configs = std::min(plan.candidates, plan.patience.few.fewest);
     return std::min(budget, kEmulatedStart + count * configs * kEmulatedConfig);
   }
   const auto policies = static_cast<double>(request.policies.size());

@@ -2,6 +2,7 @@
 // When the search at one M has tried enough. Pure.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <span>
 
@@ -14,6 +15,15 @@ namespace nvfp4 {
 struct Patience {
   int fewest = 1 << 30;
   int fruitless = 0;
+};
+
+/// The patience with each M: `few` below `boundary` tokens, `many` from there on.
+struct Patiences {
+  Patience few = {};
+  Patience many = few;
+  int64_t boundary = 0;
+
+  const Patience& at(int64_t m) const { return m < boundary ? few : many; }
 };
 
 /// The candidates that passed at one M, in the order in which they were tried.

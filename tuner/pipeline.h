@@ -41,9 +41,10 @@ class Pipeline {
   const Ceilings& ceilings(int64_t m);
 
   /// Tries every task, in order, until `deadline` (which waits for a first success). At each M,
-  /// passes over what is not due once `patience` is at its end; `trials` have been before.
+  /// passes over what is not due once the patience with it is at its end; `trials` have been
+  /// before.
   RunEnd run(const std::vector<Task>& tasks, Clock::time_point deadline,
-             const Patience& patience = {}, const std::map<int64_t, Trials>& trials = {});
+             const Patiences& patience = {}, const std::map<int64_t, Trials>& trials = {});
 
   /// Times `configs` at (m, policy) against each other on a real GPU, after the full gate. One row
   /// for each, in the same order; those that fail the gate carry its verdict. Empty when stopped.

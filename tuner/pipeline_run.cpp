@@ -32,7 +32,7 @@ struct Pipeline::Run {
   Pipeline& pipeline;
   const std::vector<Task>& tasks;
   Clock::time_point deadline;
-  Patience patience;
+  Patiences patience;
   std::map<int64_t, Trials> trials;
   size_t first_tag;  // tells this run's compilations from those that an earlier one gave up on
   std::map<int64_t, int> under_way = {};
@@ -47,7 +47,7 @@ struct Pipeline::Run {
   bool any_passed = false;
 
   bool late() const { return any_passed && Clock::now() > deadline; }
-  int wanted(int64_t m) { return trials[m].wanted(patience); }
+  int wanted(int64_t m) { return trials[m].wanted(patience.at(m)); }
 
   void admit();
   void feed_compilers();
@@ -213,13 +213,13 @@ void Pipeline::Run::show() const {
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
   // Where a few passes are enough, the rest of the tasks are there in case of failures.
   size_t total = over;
-  for (const auto& [m, tried] : trials) total += static_cast<size_t>(tried.wanted(patience));
+  for (const auto& [m, tried] : trials) total += static_cast<size_t>(tried.wanted(patience.at(m)));
   total = std::min(total, tasks.size());
   pipeline.workshop_.progress.step("candidates", over, total, best, left);
 }
 
 RunEnd Pipeline::run(const std::vector<Task>& tasks, Clock::time_point deadline,
-                     const Patience& patience, const std::map<int64_t, Trials>& trials) {
+                     const Patiences& patience, const std::map<int64_t, Trials>& trials) {
   for (const Task& task : tasks) {
     for (const int64_t m : task.tokens) ceilings(m);  // while the GPU worker has nothing else to do
   }

@@ -19,9 +19,9 @@ namespace nvfp4 {
 /// Limits of one run.
 struct Plan {
   int candidates = 0;  ///< proposed for each M
-  Patience patience;   ///< with each M
-  int finalists = 8;   ///< of each M and policy
-  int probes = 3;      ///< of a gap between two Ms: find where winners change to 1/2^probes of it
+  Patiences patience;
+  int finalists = 8;  ///< of each M and policy
+  int probes = 3;     ///< of a gap between two Ms: find where winners change to 1/2^probes of it
   std::chrono::milliseconds budget{0};  ///< for trying candidates
   bool once = false;  ///< where all winners stand, nothing more is tried, even if time ran out then
 };
@@ -46,7 +46,7 @@ struct OpenTasks {
 
   /// Nothing is left that must be tried, and either `answered` or patience is at its end with
   /// every M that is still wanted.
-  bool done(const Patience& patience, bool answered) const;
+  bool done(const Patiences& patience, bool answered) const;
 };
 OpenTasks open_tasks(std::span<const Task> tasks, const History& history,
                      std::span<const Policy> policies);
