@@ -14,8 +14,8 @@
 #include <utility>
 
 #include "runtime/gpu.h"
-#include "tuner/forecast.h"
 #include "tuner/card_claim.h"
+#include "tuner/forecast.h"
 #include "tuner/message.h"
 #include "tuner/option_values.h"
 #include "tuner/progress.h"
