@@ -132,6 +132,20 @@ TEST_SUITE("forecast") {
     CHECK(fixture.compiled(ahead[1]));
   }
 
+  TEST_CASE("without a folder that the workers share nothing is compiled ahead") {
+    Fixture fixture;
+    fixture.options.directory.clear();
+    Workshop shop = fixture.workshop();
+    bool asked = false;
+    shop.ahead = [&]() -> std::optional<std::string> {
+      asked = true;
+      return std::nullopt;
+    };
+    Pipeline pipeline(shop, fixture.problem(), {Policy::graph}, 2, 1, listener([](auto&) {}));
+    CHECK(pipeline.finals(2, Policy::graph, {*parse_config(kBefore)}).size() == 1);
+    CHECK_FALSE(asked);
+  }
+
   TEST_CASE("a run takes no kernel that an earlier one asked for and gave up on") {
     Fixture fixture;
     std::map<std::string, std::string> code;  // by config

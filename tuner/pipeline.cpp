@@ -111,10 +111,11 @@ std::optional<Completion> Pipeline::next_completion() {
 
 size_t Pipeline::new_tags() { return kTagRange * ++tag_ranges_; }
 
-// Compile workers that nobody needs now. The results are in the cache when somebody asks for them;
-// what fails will fail then.
+// Compile workers that nobody needs now. The results are in the cache when somebody asks for them,
+// if it is on disk; what fails will fail then.
 void Pipeline::compile_ahead() {
-  while (workshop_.ahead && workers_.idle(compile_role_)) {
+  if (!workshop_.ahead || workshop_.cache_options.directory.empty()) return;
+  while (workers_.idle(compile_role_)) {
     std::optional<std::string> source = workshop_.ahead();
     if (!source) return;
     workers_.submit(compile_role_, kAhead, compile_request(std::move(*source)), compile_limit());
