@@ -7,6 +7,7 @@
 
 #include "runtime/compiler.h"
 #include "tests/cli_process.h"
+#include "tests/emulated_workshop.h"
 #include "tests/fault_worker.h"
 #include "tests/temporary_folder.h"
 #include "tests/three_candidates.h"
@@ -19,29 +20,17 @@ using namespace std::chrono_literals;
 
 namespace {
 
-struct Fixture {
-  explicit Fixture(std::string cache_directory = NVFP4_BINARY_DIR "/tests/fault_cache")
-      : options{.directory = std::move(cache_directory)} {}
-
-  Gpu gpu = open_device("emulated:h100").gpu;
-  Compiler compiler = Compiler::open(gpu.driver().version());
-  CacheOptions options;
-  CubinCache cache{options};
-  Progress progress{{}, false};
+struct Fixture : EmulatedWorkshop {
+  explicit Fixture(const std::string& cache_folder = NVFP4_BINARY_DIR "/tests/fault_cache")
+      : EmulatedWorkshop(cache_folder) {}
 
   Problem problem() const { return {.n = 64, .k = 64, .arch = gpu.facts().arch}; }
 
   Workshop workshop(std::chrono::milliseconds limit) {
-    return {.gpu = gpu,
-            .device = "emulated:h100",
-            .compiler = compiler,
-            .cache = cache,
-            .cache_options = options,
-            .jobs = 1,
-            .progress = progress,
-            .stopped = [] { return false; },
-            .bench_limit = limit,
-            .compile_limit = limit};
+    Workshop shop = EmulatedWorkshop::workshop();
+    shop.bench_limit = limit;
+    shop.compile_limit = limit;
+    return shop;
   }
 
   /// Three candidates, the second of which fails as `fault` says.

@@ -11,6 +11,7 @@
 #include "generator/config_text.h"
 #include "generator/emit.h"
 #include "runtime/code_hash.h"
+#include "tests/emulated_workshop.h"
 #include "tests/temporary_folder.h"
 #include "tests/three_candidates.h"
 
@@ -18,27 +19,15 @@ using namespace nvfp4;
 
 namespace {
 
-struct Fixture {
-  TemporaryFolder folder;
-  Gpu gpu = open_device("emulated:h100").gpu;
-  Compiler compiler = Compiler::open(gpu.driver().version());
-  CacheOptions options{.directory = folder.path() / "cache"};
-  CubinCache cache{options};
-  Progress progress{{}, false};
+struct Folder {
+  TemporaryFolder folder;  // of the cache: it is there before and after
+};
+
+struct Fixture : Folder, EmulatedWorkshop {
+  Fixture() : EmulatedWorkshop(folder / "cache") {}
 
   Problem problem(int64_t n = 64, int64_t k = 128) const {
     return {.n = n, .k = k, .arch = gpu.facts().arch};
-  }
-
-  Workshop workshop() {
-    return {.gpu = gpu,
-            .device = "emulated:h100",
-            .compiler = compiler,
-            .cache = cache,
-            .cache_options = options,
-            .jobs = 1,
-            .progress = progress,
-            .stopped = [] { return false; }};
   }
 
   bool compiled(const std::string& source) {

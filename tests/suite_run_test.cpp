@@ -11,6 +11,7 @@
 
 #include "generator/config_text.h"
 #include "runtime/compiler.h"
+#include "tests/emulated_workshop.h"
 #include "tests/suite_fixture.h"
 #include "tests/temporary_folder.h"
 #include "tuner/pipeline.h"
@@ -19,31 +20,18 @@ using namespace nvfp4;
 
 namespace {
 
-struct Fixture {
+struct Fixture : EmulatedWorkshop {
+  // The cache is all cases': only what is compiled matters here, not that it is.
   explicit Fixture(const std::string& part = "h100")
-      : device("emulated:" + part), gpu(open_device(device).gpu) {}
+      : EmulatedWorkshop(NVFP4_BINARY_DIR "/tests/suite_cache", part) {}
 
-  std::string device;
-  Gpu gpu;
-  Compiler compiler = Compiler::open(gpu.driver().version());
-  // Shared by all cases: only what is compiled matters here, not that it is.
-  CacheOptions options{.directory = NVFP4_BINARY_DIR "/tests/suite_cache"};
-  CubinCache cache{options};
-  Progress progress{{}, false};
   Snapshot snapshot{gpu.facts(), {}};
   bool stop = false;
   SuiteResults results{.modelled = true};
   int calls = 0;
 
   Workshop workshop(std::function<bool()> stopped) {
-    return {.gpu = gpu,
-            .device = device,
-            .compiler = compiler,
-            .cache = cache,
-            .cache_options = options,
-            .jobs = 2,
-            .progress = progress,
-            .stopped = std::move(stopped)};
+    return EmulatedWorkshop::workshop(2, std::move(stopped));
   }
 
   SuiteOutcome run(const SuiteRequest& request, int stop_after = 1 << 30) {

@@ -18,7 +18,7 @@ namespace {
 //
 // From 256 tokens on 16 and 16 lose what 40 and 24 lose: 0.02 % of 251 (shape, M) on an H200 and
 // 0.09 of 71 on an H100 in the mean, the same cells at worst. They try 61 to 63 % as many, and
-// those take longest. A grouped launch has so many tokens an expert only at as many times more.
+// those take longest. Of a grouped launch each expert has a share of the tokens.
 constexpr Patiences kQuickPatience{.few = {.fewest = 40, .fruitless = 24},
                                    .many = {.fewest = 16, .fruitless = 16},
                                    .boundary = 256};

@@ -256,8 +256,8 @@ std::vector<Measurement> Tuning::finalists(int64_t m, Policy policy) const {
   return rows;
 }
 
-// After a run that was killed and lost its cache the leaders' kernels are not there: compiled one
-// by one, when their turn came, they took most of 81 s for 13 Ms (6144 x 4096, H100 with 16 cores).
+// A run that goes on without its cache has none of the leaders' kernels. With each compiled when its
+// turn came, such finals of 13 Ms took 81 s, others 10 to 22 (6144 x 4096, H100 with 16 cores).
 void Tuning::prepare_finals() {
   if (device_.emulated) return;
   std::vector<KernelConfig> configs;

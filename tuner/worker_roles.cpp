@@ -22,7 +22,7 @@ constexpr int kCompileNiceness = 5;
 
 int serve_role(const std::string& role) {
   if (role == "compile") {
-    // The GPU worker and the tuner wait for microseconds; a compilation may be at work ahead of need.
+    // A compilation may be ahead of need; the GPU worker and the tuner are what is waited for.
     setpriority(PRIO_PROCESS, 0, kCompileNiceness);
     CompileService service;
     return serve_requests([&](const Message& request) { return service.serve(request); });
